@@ -1,0 +1,107 @@
+//! What the ledger says: one entry an act, written and synced before the act it describes.
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::{CaptureFacts, name_text, stamp_text};
+use super::losses::Losses;
+use super::names::CaptureName;
+use crate::packet::Nanos;
+
+/// One line of the ledger: when, by which clocks, and what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The wall clock.
+    #[serde(with = "stamp_text")]
+    pub at: Option<Nanos>,
+    /// Milliseconds since boot.
+    pub up_ms: u64,
+    /// Whether the wall clock was synchronised.
+    pub synchronised: bool,
+    /// What happened.
+    #[serde(flatten)]
+    pub act: Act,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Act {
+    /// The service began; entries up to the next one belong to this boot.
+    Start {
+        /// Tapkeep's version.
+        version: String,
+        /// What tells this boot from others.
+        boot: String,
+        /// The interface, or the replayed file.
+        source: Option<String>,
+    },
+    /// The service ended in order.
+    Stop {
+        /// Losses that belong to no file.
+        losses: Losses,
+    },
+    /// A capture file is about to get its final name.
+    Seal {
+        /// What it holds.
+        capture: CaptureFacts,
+    },
+    /// A file left by a crash is about to get its final name.
+    Salvage {
+        /// What was kept.
+        capture: CaptureFacts,
+        /// Bytes cut from its end.
+        cut: u64,
+        /// Why it ended there.
+        reason: String,
+    },
+    /// A capture file is about to be removed by retention.
+    Evict {
+        /// What it held.
+        capture: CaptureFacts,
+        /// Which limit asked for it.
+        reason: String,
+    },
+    /// A capture file is kept from retention.
+    Hold {
+        /// Which.
+        #[serde(with = "name_text")]
+        name: CaptureName,
+    },
+    /// A capture file is given back to retention.
+    Release {
+        /// Which.
+        #[serde(with = "name_text")]
+        name: CaptureName,
+    },
+    /// Nothing could be captured for a while.
+    Gap {
+        /// Since when, wall clock.
+        #[serde(with = "stamp_text")]
+        from: Option<Nanos>,
+        /// For how long, milliseconds of running time.
+        duration_ms: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The wall clock jumped against the running one.
+    ClockStep {
+        /// By how much, milliseconds; negative is back.
+        by_ms: i64,
+    },
+    /// A file was found damaged.
+    Damage {
+        /// Which.
+        file: String,
+        /// What is wrong, and what was done.
+        what: String,
+    },
+    /// Entries of before were dropped; files older than this entry carry their age in it.
+    Compacted {
+        /// The boot in which that was.
+        boot: String,
+        /// Index numbers and age, milliseconds, of the files that exist.
+        ages: Vec<(u64, u64)>,
+        /// The highest index number ever given.
+        highest: u64,
+    },
+}

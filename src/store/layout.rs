@@ -1,0 +1,41 @@
+//! Where things lie in a data directory.
+
+use std::path::{Path, PathBuf};
+
+/// A data directory's paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The data directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of capture files.
+    pub fn captures(&self) -> PathBuf {
+        self.root.join("pcaps")
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger.jsonb")
+    }
+
+    /// The index.
+    pub fn index(&self) -> PathBuf {
+        self.root.join("index.sqlite3")
+    }
+
+    /// The file whose lock makes one writer.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("tapkeep.lock")
+    }
+}

@@ -1,0 +1,6 @@
+//! The seams to the machine: files, clocks, signals, the wake-up descriptor. Tests replace the first two; at least one
+//! test uses each real one. Knows nothing of packets.
+
+pub mod clock;
+pub mod fs;
+mod raw;
