@@ -2,6 +2,7 @@
 //! and retention. Uses [`crate::sys`] for every touch of the disk and [`crate::packet`] for what a packet is; knows no
 //! database, no thread and no configuration file.
 
+pub mod age;
 pub mod block;
 pub mod entry;
 pub mod facts;
@@ -9,3 +10,5 @@ pub mod format;
 pub mod layout;
 pub mod losses;
 pub mod names;
+pub mod retention;
+pub mod scan;
