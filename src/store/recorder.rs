@@ -212,16 +212,10 @@ impl Recorder {
     pub fn rotate(&mut self) {
         let Some(growing) = self.growing.take() else { return };
         let mut facts = CaptureFacts {
-            name: growing.part.name,
-            state: State::Sealed,
-            packets: 0,
-            bytes: 0,
             size: growing.part.written(),
-            first: None,
-            last: None,
             losses: growing.losses,
             clock_synchronised: growing.synchronised,
-            doubtful_from: None,
+            ..CaptureFacts::bare(growing.part.name, State::Sealed)
         };
         facts.set_tally(&growing.tally);
         if facts.packets == 0 {

@@ -8,13 +8,12 @@ use std::io;
 use std::path::PathBuf;
 
 use super::SharedLedger;
-use super::catalog::Catalog;
-use super::entry::{Act, Entry};
+use super::catalog::Part;
+use super::entry::Act;
 use super::facts::{CaptureFacts, State};
 use super::format::FILE_HEADER;
 use super::layout::Layout;
 use super::ledger::LedgerError;
-use super::losses::Losses;
 use super::names::{CaptureName, Role};
 use super::scan::{End, Scan, ScanError, scan_after_crash};
 use crate::sys::fs::{Fs, sync_full, uninterrupted};
@@ -22,12 +21,14 @@ use crate::sys::fs::{Fs, sync_full, uninterrupted};
 /// What became of one `.part`.
 #[derive(Debug)]
 pub enum Salvaged {
-    /// Sealed; the entry says with what.
-    Kept(Entry),
+    /// Sealed with these facts; so many bytes were cut from its end, for this reason.
+    Kept(Box<CaptureFacts>, u64, End),
+    /// Its seal, begun before the crash, is complete.
+    Completed(Box<CaptureFacts>),
     /// It held no packet and is gone.
     Empty(CaptureName),
     /// It could not be read as a capture file and is put aside under this name.
-    Aside(Entry, String),
+    Aside(CaptureName, String),
 }
 
 /// Why a `.part` could not be dealt with; it stays as it is.
@@ -67,8 +68,9 @@ pub struct Salvage<'a> {
 }
 
 impl Salvage<'_> {
-    /// Deals with the `.part` of this name, whose last ledger entry `catalog` may know.
-    pub fn one(&self, name: CaptureName, catalog: &Catalog) -> Result<Salvaged, SalvageError> {
+    /// Deals with one `.part`.
+    pub fn one(&self, part: &Part) -> Result<Salvaged, SalvageError> {
+        let name = part.name;
         let file = uninterrupted(|| self.fs.open(&self.path(name, Role::Part)));
         let file = file.map_err(self.fail(name, "open"))?;
         let found = match scan_after_crash(file.as_ref()) {
@@ -88,35 +90,24 @@ impl Salvage<'_> {
             let rest = is_zero(file.as_ref(), found.len).map_err(self.fail(name, "read"))?;
             return if rest || found.end != End::Implausible { self.drop_empty(name) } else { self.put_aside(name) };
         }
-        let entry = self.note(name, &found, catalog)?;
+        if let Some(facts) = part.seal.clone().filter(|facts| facts.size == found.len) {
+            self.rename(name, Role::Sealed)?;
+            return Ok(Salvaged::Completed(Box::new(facts)));
+        }
+        let facts = self.note(name, &found)?;
         if found.sound < found.len {
             uninterrupted(|| file.truncate(found.sound)).map_err(self.fail(name, "cut"))?;
         }
         sync_full(file.as_ref()).map_err(self.fail(name, "sync"))?;
         self.rename(name, Role::Sealed)?;
-        Ok(Salvaged::Kept(entry))
+        Ok(Salvaged::Kept(Box::new(facts), found.len - found.sound, found.end))
     }
 
-    /// The entry that a seal interrupted before its rename has written already, else a new one.
-    fn note(&self, name: CaptureName, found: &Scan, catalog: &Catalog) -> Result<Entry, SalvageError> {
-        if let Some(entry) = catalog.interrupted_seal(name.number(), found.len) {
-            return Ok(entry);
-        }
-        let mut capture = CaptureFacts {
-            name,
-            state: State::Salvaged,
-            packets: 0,
-            bytes: 0,
-            size: found.sound,
-            first: None,
-            last: None,
-            losses: Losses::UNKNOWN,
-            clock_synchronised: false,
-            doubtful_from: None,
-        };
-        capture.set_tally(&found.tally);
+    fn note(&self, name: CaptureName, found: &Scan) -> Result<CaptureFacts, SalvageError> {
+        let capture = facts_of_scan(name, State::Salvaged, found);
         let (cut, reason) = (found.len - found.sound, found.end.as_str().to_owned());
-        Ok(self.ledger.append(Act::Salvage { capture, cut, reason })?)
+        self.ledger.append(Act::Salvage { capture: capture.clone(), cut, reason })?;
+        Ok(capture)
     }
 
     fn drop_empty(&self, name: CaptureName) -> Result<Salvaged, SalvageError> {
@@ -127,9 +118,9 @@ impl Salvage<'_> {
     fn put_aside(&self, name: CaptureName) -> Result<Salvaged, SalvageError> {
         let (file, aside) = (name.file_name(Role::Part), name.file_name(Role::Damaged));
         let what = format!("no capture file header; put aside as {aside}");
-        let entry = self.ledger.append(Act::Damage { file, what })?;
+        self.ledger.append(Act::Damage { file, what })?;
         self.rename(name, Role::Damaged)?;
-        Ok(Salvaged::Aside(entry, aside))
+        Ok(Salvaged::Aside(name, aside))
     }
 
     fn rename(&self, name: CaptureName, to: Role) -> Result<(), SalvageError> {
@@ -145,6 +136,13 @@ impl Salvage<'_> {
     fn fail(&self, name: CaptureName, what: &'static str) -> impl FnOnce(io::Error) -> SalvageError {
         move |source| SalvageError::Io { name: name.file_name(Role::Part), what, source }
     }
+}
+
+/// What a scan tells of a file that nobody has written anything down of.
+pub(super) fn facts_of_scan(name: CaptureName, state: State, found: &Scan) -> CaptureFacts {
+    let mut facts = CaptureFacts { size: found.sound, ..CaptureFacts::bare(name, state) };
+    facts.set_tally(&found.tally);
+    facts
 }
 
 /// Whether all that follows the file header is zeros, or the file is zeros from its beginning.

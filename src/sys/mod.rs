@@ -3,4 +3,6 @@
 
 pub mod clock;
 pub mod fs;
+pub mod link;
 mod raw;
+pub mod wake;
