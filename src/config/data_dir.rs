@@ -65,7 +65,8 @@ impl fmt::Display for DataDir {
 }
 
 impl DataDir {
-    /// What the user asked for: the flag, then the folder of the flow file, then `data_dir` in environment or file.
+    /// What the user asked for: the flag, then the folder of the flow file, then `data_dir` in environment or
+    /// file.
     pub(super) fn configured(
         data_dir: Option<(PathBuf, Origin)>,
         output_file: Option<&Path>,
@@ -85,7 +86,8 @@ impl DataDir {
         configured.or(told).or_else(usual).unwrap_or_else(fallback)
     }
 
-    /// What the service tells in its runtime directory; nothing if there is no service, or none that makes sense.
+    /// What the service tells in its runtime directory; nothing if there is no service, or none that makes
+    /// sense.
     pub(super) fn told_in(runtime_dir: &Path) -> Option<DataDir> {
         let state = runtime_dir.join(STATE_FILE);
         let mut text = String::new();

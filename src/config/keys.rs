@@ -1,5 +1,5 @@
-//! The table of keys: every key's names, default, meaning and what it accepts, once. Layering, `config show`, the check of
-//! the shipped sample and all messages follow from it. A key that is not here cannot be set.
+//! The table of keys: every key's names, default, meaning and what it accepts, once. Layering, `config show`,
+//! the check of the shipped sample and all messages follow from it. A key that is not here cannot be set.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +28,8 @@ impl<K: Kind> Key<K> {
 
 /// One key, whatever it accepts.
 pub trait AnyKey: Sync {
-    /// Its path in the configuration file, such as `capture.snaplen`; `None` for one that only the environment sets.
+    /// Its path in the configuration file, such as `capture.snaplen`; `None` for one that only the
+    /// environment sets.
     fn toml(&self) -> Option<&'static str>;
     /// Its name in the environment.
     fn env(&self) -> &'static str;

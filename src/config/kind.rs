@@ -1,5 +1,5 @@
-//! What a key accepts: text → typed value → text, and the sentence that tells people. Pure. A value that one of these
-//! let through is sound by itself; how values fit together is [`super::Config`]'s business.
+//! What a key accepts: text → typed value → text, and the sentence that tells people. Pure. A value that one
+//! of these let through is sound by itself; how values fit together is [`super::Config`]'s business.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What is wrong with a configuration, each mistake with its place; all are told at once. What was typed is quoted, escaped
-//! and shortened, whatever it is.
+//! What is wrong with a configuration, each mistake with its place; all are told at once. What was typed is
+//! quoted, escaped and shortened, whatever it is.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum Mistake {
         origin: Origin,
         /// The key.
         key: &'static str,
-        /// What was typed, as [`quoted`] tells it.
+        /// What was typed: escaped, shortened.
         value: String,
         /// What is accepted.
         accepts: String,

@@ -1,9 +1,9 @@
 //! What Tapkeep is told to do: flags > environment > configuration file > defaults.
 //!
-//! [`raw`] collects what was typed, [`keys`] knows every key, [`kind`] and [`units`] read values; [`load`] makes a [`Config`]
-//! of them, in which every value is valid, fits the others, and is there unless it has no default. All mistakes are
-//! told at once ([`Mistakes`]). Reads the configuration file and, for [`Config::data_dir_of_query`], the service's state;
-//! writes and prints nothing.
+//! [`raw`] collects what was typed, [`keys`] knows every key, [`kind`] and [`units`] read values; [`load`]
+//! makes a [`Config`] of them, in which every value is valid, fits the others, and is there unless it has no
+//! default. All mistakes are told at once ([`Mistakes`]). Reads the configuration file and, for
+//! [`Config::data_dir_of_query`], the service's state; writes and prints nothing.
 
 pub mod data_dir;
 pub mod keys;
@@ -99,14 +99,14 @@ pub struct ServiceConfig {
 }
 
 impl Config {
-    /// The data directory for whoever writes one: what is configured, else [`data_dir::USUAL`] if it exists, else
-    /// [`data_dir::FALLBACK`]. Another service's is never taken.
+    /// The data directory for whoever writes one: what is configured, else [`data_dir::USUAL`] if it exists,
+    /// else [`data_dir::FALLBACK`]. Another service's is never taken.
     pub fn data_dir_of_writer(&self) -> DataDir {
         DataDir::choose(self.data_dir.clone(), None, Path::new(data_dir::USUAL))
     }
 
-    /// The data directory that a query asks: as [`Config::data_dir_of_writer`], but before the usual one comes the one that
-    /// a running service tells.
+    /// The data directory that a query asks: as [`Config::data_dir_of_writer`], but before the usual one
+    /// comes the one that a running service tells.
     pub fn data_dir_of_query(&self) -> DataDir {
         let told = DataDir::told_in(&self.service.runtime_dir);
         DataDir::choose(self.data_dir.clone(), told, Path::new(data_dir::USUAL))
@@ -131,8 +131,8 @@ impl Loaded {
     }
 }
 
-/// Reads all sources. Fails with everything that is wrong if any value is invalid, be it one that a higher layer
-/// overrides; unknown keys alone are warnings.
+/// Reads all sources. Fails with everything that is wrong if any value is invalid, be it one that a higher
+/// layer overrides; unknown keys alone are warnings.
 pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     let mut raw = Raw::read(sources);
     let config = settle(&mut raw);
@@ -197,7 +197,8 @@ fn check_sizes(config: &Config, raw: &mut Raw) {
     let least = rotation.saturating_mul(2);
     if config.retention.bytes.is_some_and(|bytes| bytes.0 < least) {
         let problem = format!(
-            "too little for the file being written and one that is kept; with recorder.rotation_size = {} it takes {}",
+            "too little for the file being written and one that is kept; \
+             with recorder.rotation_size = {} it takes {}",
             ByteSize(rotation),
             ByteSize(least)
         );

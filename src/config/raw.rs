@@ -1,6 +1,6 @@
-//! What was typed: the layers flags > environment > file as texts, each with its origin, nothing decided yet. Reads the
-//! configuration file and nothing else of the machine. A hostile file costs at most [`MAX_FILE`] bytes of memory a few
-//! times over, and time in proportion.
+//! What was typed: the layers flags > environment > file as texts, each with its origin, nothing decided yet.
+//! Reads the configuration file and nothing else of the machine. A hostile file costs at most [`MAX_FILE`]
+//! bytes of memory a few times over, and time in proportion.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -33,7 +33,8 @@ const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 /// Where values come from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Flags of the command line: a key's name and the text given. What the command line does not have is not in here.
+    /// Flags of the command line: a key's name and the text given. What the command line does not have is not
+    /// in here.
     pub flags: Vec<(&'static str, String)>,
     /// The environment.
     pub environment: BTreeMap<OsString, OsString>,
@@ -111,7 +112,8 @@ impl Raw {
         setting.map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
-    /// Says that the value of `key` does not go together with that of `with`, unless one of the two is in doubt anyway.
+    /// Says that the value of `key` does not go together with that of `with`, unless one of the two is in
+    /// doubt anyway.
     pub(super) fn conflict(&mut self, key: &dyn AnyKey, with: &dyn AnyKey, problem: String) {
         let doubtful = |m: &Mistake| m.casts_doubt_on(key.name()) || m.casts_doubt_on(with.name());
         if self.mistakes.iter().any(doubtful) {

@@ -1,5 +1,5 @@
-//! The configuration as `config show` tells it: every key, its value and where that comes from. Makes text and JSON; prints
-//! nothing.
+//! The configuration as `config show` tells it: every key, its value and where that comes from. Makes text
+//! and JSON; prints nothing.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,8 @@ use super::data_dir::DataDir;
 use super::keys::{self, AnyKey};
 use super::{Loaded, Mistakes, Setting};
 
-/// One aligned line per key, in the order of the shipped sample; then the data directory that follows from them.
+/// One aligned line per key, in the order of the shipped sample; then the data directory that follows from
+/// them.
 pub fn text(loaded: &Loaded, data_dir: &DataDir) -> String {
     let rows: Vec<_> = loaded.settings.iter().map(|setting| (setting.key, value(setting), setting)).collect();
     let width = |cell: &dyn Fn(usize) -> usize| (0..rows.len()).map(cell).max().unwrap_or(0);
@@ -22,8 +23,8 @@ pub fn text(loaded: &Loaded, data_dir: &DataDir) -> String {
     out
 }
 
-/// `{"data_dir","data_dir_from","settings":[{"key","env","value","from","default","help"}]}`; values as text that reads
-/// back, null if not set.
+/// `{"data_dir","data_dir_from","settings":[{"key","env","value","from","default","help"}]}`; values as text
+/// that reads back, null if not set.
 pub fn json(loaded: &Loaded, data_dir: &DataDir) -> Value {
     let settings: Vec<_> = loaded.settings.iter().map(setting_json).collect();
     json!({
@@ -33,7 +34,8 @@ pub fn json(loaded: &Loaded, data_dir: &DataDir) -> Value {
     })
 }
 
-/// `{"mistakes":[{"text","warning"}],"count"}`, as `config check` tells it; `count` includes those too many to list.
+/// `{"mistakes":[{"text","warning"}],"count"}`, as `config check` tells it; `count` includes those too many
+/// to list.
 pub fn mistakes_json(mistakes: &Mistakes) -> Value {
     let list: Vec<_> =
         mistakes.iter().map(|m| json!({ "text": m.to_string(), "warning": m.is_warning() })).collect();

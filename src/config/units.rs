@@ -1,10 +1,11 @@
-//! Quantities as people write them: byte sizes, durations, percentages. Pure. What is displayed reads back as the same
-//! value; a number that does not fit is refused, never wrapped.
+//! Quantities as people write them: byte sizes, durations, percentages. Pure. What is displayed reads back as
+//! the same value; a number that does not fit is refused, never wrapped.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A unit by its names and how many of the smallest unit it is; of two that fit equally well the first is displayed.
+/// A unit by its names and how many of the smallest unit it is; of two that fit equally well the first is
+/// displayed.
 type Units = [(&'static str, u64)];
 
 const BYTES: &Units = &[
@@ -36,8 +37,8 @@ pub const MIB: u64 = 1 << 20;
 /// Bytes in a gibibyte.
 pub const GIB: u64 = 1 << 30;
 
-/// Reads `<whole number>[unit]`; a number without a unit counts in `plain`, or is refused unless it is 0. Case does not
-/// matter.
+/// Reads `<whole number>[unit]`; a number without a unit counts in `plain`, or is refused unless it is 0.
+/// Case does not matter.
 fn read(text: &str, units: &Units, plain: Option<u64>) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -62,7 +63,8 @@ fn write(f: &mut fmt::Formatter<'_>, count: u64, units: &Units) -> fmt::Result {
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
-    /// Reads `512B`, `100MB`, `64MiB`, …; a number without a unit counts in units of `plain` bytes, or is refused (but 0).
+    /// Reads `512B`, `100MB`, `64MiB`, …; a number without a unit counts in units of `plain` bytes, or is
+    /// refused (but 0).
     pub fn parse(text: &str, plain: Option<u64>) -> Option<Self> {
         read(text, BYTES, plain).map(Self)
     }
