@@ -116,8 +116,8 @@ fn toml_values_have_their_natural_types() {
     let config = given()
         .file(
             "[capture]\nsnaplen = 0x100\nfilter = '''tcp\nor udp'''\n[recorder]\nsave_pcap = false\n\
-             rotation_interval = 90\nsync_interval = '250ms'\nqueue_size = 1_048_576\n[retention]\ncount = '0'\n\
-             bytes = '1TB'\nage = '30d'\nmin_free = '2GB'",
+             rotation_interval = 90\nsync_interval = '250ms'\nqueue_size = 1_048_576\n[retention]\n\
+             count = '0'\nbytes = '1TB'\nage = '30d'\nmin_free = '2GB'",
         )
         .config();
     assert_eq!((config.capture.snaplen, config.capture.filter.as_str()), (256, "tcp\nor udp"));
@@ -137,8 +137,8 @@ fn toml_values_have_their_natural_types() {
 fn all_mistakes_are_told_at_once_each_with_its_place() {
     let given = given()
         .file(
-            "data_dir = 5.5\n\n[capture]\nsnaplen = 9\nsnaplne = 96\nrotation_size = 5\nPCAP_ROTATION_SIZE = 5\n\
-             filter = ['tcp']\n[captrue]\ninterface = 'eth0'\n[detect]\n",
+            "data_dir = 5.5\n\n[capture]\nsnaplen = 9\nsnaplne = 96\nrotation_size = 5\n\
+             PCAP_ROTATION_SIZE = 5\nfilter = ['tcp']\n[captrue]\ninterface = 'eth0'\n[detect]\n",
         )
         .env("PCAP_ROTATION_SIZE", "100 metres")
         .env("PCAP_RETENTION_COUNT", OsString::from_vec(vec![b'1', 0xff]))
@@ -148,20 +148,25 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
         .flag("capture.snaplen", "all")
         .flag("recorder.sync_interval", "");
     let expected = [
-        "environment TAPKEEP_RETENTION_AGES: unknown key TAPKEEP_RETENTION_AGES; did you mean TAPKEEP_RETENTION_AGE?",
-        r#"environment PCAP_RETENTION_COUNT: retention.count = "1�" (not UTF-8): expected a whole number from 1 to 4294967295, or 0"#,
+        "environment TAPKEEP_RETENTION_AGES: unknown key TAPKEEP_RETENTION_AGES; \
+         did you mean TAPKEEP_RETENTION_AGE?",
+        "environment PCAP_RETENTION_COUNT: retention.count = \"1\u{fffd}\" (not UTF-8): \
+         expected a whole number from 1 to 4294967295, or 0",
         "tapkeep.toml:1: data_dir = 5.5: expected a path",
         "tapkeep.toml:5: unknown key capture.snaplne; did you mean capture.snaplen?",
         "tapkeep.toml:6: unknown key capture.rotation_size; did you mean recorder.rotation_size?",
         "tapkeep.toml:7: unknown key capture.PCAP_ROTATION_SIZE; did you mean recorder.rotation_size?",
-        "tapkeep.toml:8: capture.filter = […]: expected a filter in BPF syntax, such as `tcp port 443`, without NUL bytes",
+        "tapkeep.toml:8: capture.filter = […]: \
+         expected a filter in BPF syntax, such as `tcp port 443`, without NUL bytes",
         "tapkeep.toml:9: unknown key captrue; did you mean capture?",
         "tapkeep.toml:11: unknown key detect",
         "environment OUTPUT_FILE: the flow file is always named traffic_flows.jsonb; only the folder is used",
         r#"--snaplen: capture.snaplen = "all": expected a whole number from 64 to 262144"#,
         r#"tapkeep.toml:4: capture.snaplen = "9": expected a whole number from 64 to 262144"#,
-        r#"environment PCAP_ROTATION_SIZE: recorder.rotation_size = "100 metres": expected a size from 104B to 1TiB, such as 64MiB or 100MB (a number alone counts in MB)"#,
-        r#"--sync-interval: recorder.sync_interval = "": expected a time from 100ms to 1h, such as 500ms, 5s, 10m, 2h"#,
+        "environment PCAP_ROTATION_SIZE: recorder.rotation_size = \"100 metres\": \
+         expected a size from 104B to 1TiB, such as 64MiB or 100MB (a number alone counts in MB)",
+        "--sync-interval: recorder.sync_interval = \"\": \
+         expected a time from 100ms to 1h, such as 500ms, 5s, 10m, 2h",
     ];
     let mut told = given.mistakes();
     told.sort();
@@ -186,19 +191,16 @@ fn values_that_do_not_go_together_are_told_with_the_one_to_change() {
     let told = given().env("PCAP_ROTATION_SIZE", "200kB").mistakes();
     assert_eq!(
         told,
-        [
-            "environment PCAP_ROTATION_SIZE: recorder.rotation_size = 200kB: a file could not hold one packet of \
-          capture.snaplen = 262144; give it 262184B or lower the snaplen"
-        ]
+        ["environment PCAP_ROTATION_SIZE: recorder.rotation_size = 200kB: a file could not hold one \
+             packet of capture.snaplen = 262144; give it 262184B or lower the snaplen"]
     );
     assert!(given().env("PCAP_ROTATION_SIZE", "262184B").load().is_ok());
     let told = given().file("[retention]\nbytes = '199MB'").mistakes();
     assert_eq!(
         told,
-        [
-            "tapkeep.toml:2: retention.bytes = 199MB: too little for the file being written and one that is kept; with \
-          recorder.rotation_size = 100MB it takes 200MB"
-        ]
+        ["tapkeep.toml:2: retention.bytes = 199MB: too little for the file being written and one \
+             that is kept; \
+             with recorder.rotation_size = 100MB it takes 200MB"]
     );
     assert!(given().file("[retention]\nbytes = '200MB'").load().is_ok());
     let told = given().env("PCAP_ROTATION_SIZE", "oops").file("[retention]\nbytes = '1MB'").mistakes();
