@@ -2,10 +2,12 @@
 //!
 //! The map, from the wire to the answer; each module's own page says what it may use:
 //!
+//! - [`capture`]: sources of packets: capture files, filters.
 //! - [`packet`]: what a packet is. Pure.
 //! - [`store`]: the files of the data directory.
 //! - [`sys`]: the seams to the machine.
 
+pub mod capture;
 pub mod packet;
 pub mod store;
 pub mod sys;
