@@ -4,3 +4,4 @@
 mod bpf;
 mod display_filter;
 pub mod filter;
+pub mod replay;
