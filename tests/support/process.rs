@@ -75,6 +75,11 @@ impl Process {
         String::from_utf8_lossy(&self.stderr.so_far()).into_owned()
     }
 
+    /// All it has said on standard error, once it has ended.
+    pub fn last_words(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.all()).into_owned()
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -92,7 +97,7 @@ impl Process {
         wait_until(&format!("{text:?} on stderr"), || {
             let running = self.is_running();
             let found = self.stderr().contains(text);
-            assert!(found || running, "ended without {text:?}: {}", self.stderr());
+            assert!(found || running, "ended without {text:?}: {}", self.last_words());
             found
         });
     }
@@ -120,7 +125,7 @@ impl Process {
             code: status.code(),
             signal: status.signal(),
             stdout: self.stdout.all(),
-            stderr: String::from_utf8_lossy(&self.stderr.all()).into_owned(),
+            stderr: self.last_words(),
         }
     }
 }
@@ -155,7 +160,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 struct Collected {
     bytes: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
+    reader: JoinHandle<()>,
 }
 
 impl Collected {
@@ -168,17 +173,16 @@ impl Collected {
                 sink.lock().unwrap().extend_from_slice(&buf[..n]);
             }
         });
-        Self { bytes, reader: Some(reader) }
+        Self { bytes, reader }
     }
 
     fn so_far(&self) -> Vec<u8> {
         self.bytes.lock().unwrap().clone()
     }
 
-    fn all(&mut self) -> Vec<u8> {
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
-        }
-        std::mem::take(&mut self.bytes.lock().unwrap())
+    /// Waits for the end of the pipe, which a grandchild may hold open.
+    fn all(&self) -> Vec<u8> {
+        wait_until("the end of a program's output", || self.reader.is_finished());
+        self.so_far()
     }
 }
