@@ -1,0 +1,19 @@
+//! What the integration tests share: a simulated disk and clock, network namespaces, loop-mounted disks, capture files of
+//! known frames, and the service itself as a process. Each test takes what it needs by `mod support;`; nothing here is
+//! part of the product, and nothing here knows its inside beyond the seams of `tapkeep::sys`.
+
+// Every test binary uses a part of this.
+#![allow(dead_code, unreachable_pub, unused_imports)]
+// A helper that cannot go on fails the test that called it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod clock;
+pub mod disk;
+pub mod net;
+pub mod pcap;
+pub mod process;
+pub mod requirements;
+pub mod service;
+pub mod sim;
+
+pub use requirements::require;
