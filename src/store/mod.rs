@@ -3,9 +3,12 @@
 //! database, no thread and no configuration file.
 
 pub mod block;
+pub mod catalog;
 pub mod entry;
 pub mod facts;
 pub mod format;
 pub mod layout;
 pub mod losses;
 pub mod names;
+pub mod range;
+pub mod scan;
