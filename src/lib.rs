@@ -2,10 +2,12 @@
 //!
 //! The map, from the wire to the answer; each module's own page says what it may use:
 //!
+//! - [`index`]: a cache of what the files say, in SQLite.
 //! - [`packet`]: what a packet is. Pure.
 //! - [`store`]: the files of the data directory.
 //! - [`sys`]: the seams to the machine.
 
+pub mod index;
 pub mod packet;
 pub mod store;
 pub mod sys;

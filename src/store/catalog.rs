@@ -340,4 +340,4 @@ fn remember<T>(history: &mut VecDeque<T>, item: T) -> Option<T> {
 
 #[cfg(test)]
 #[path = "catalog_tests.rs"]
-mod tests;
+pub(crate) mod tests;
