@@ -34,6 +34,9 @@ pub enum Message {
 /// How often retention and markers are looked at when nothing happens.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How often an index that has stopped following is given the whole catalog.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
 /// The shortest time between two looks that a full disk asks for.
 const HASTE: Duration = Duration::from_millis(100);
 
@@ -47,6 +50,8 @@ pub struct KeepLoop {
     pub health: Arc<Health>,
     /// Salvage is given up when this is set.
     pub stop: Arc<AtomicBool>,
+    /// When the index was last given the whole catalog.
+    pub caught_up: Instant,
 }
 
 /// Salvages, then keeps until there are no more messages.
@@ -89,8 +94,7 @@ impl KeepLoop {
         self.keeper.reconcile().iter().for_each(say);
         self.health.set_busy_with(None);
         self.enforce();
-        let _ = self.index.send(Update::Reconcile(Box::new(self.keeper.catalog().clone())));
-        self.keeper.take_changes();
+        self.send_catalog();
     }
 
     /// Does as told; says whether it is time to look at the limits.
@@ -133,7 +137,17 @@ impl KeepLoop {
         }
     }
 
+    /// Lets the index start over from the whole catalog.
+    fn send_catalog(&mut self) {
+        self.keeper.take_changes();
+        self.caught_up = Instant::now();
+        let _ = self.index.send(Update::Catalog(Box::new(self.keeper.catalog().clone())));
+    }
+
     fn publish(&mut self) {
+        if self.health.index_stale.load(Ordering::Relaxed) && self.caught_up.elapsed() >= CATCH_UP {
+            self.send_catalog();
+        }
         let changes = self.keeper.take_changes();
         if !changes.is_empty() {
             let _ = self.index.send(Update::Changes(changes));

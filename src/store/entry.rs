@@ -54,6 +54,11 @@ pub enum Act {
         /// Why it ended there.
         reason: String,
     },
+    /// A finished file that the ledger did not know was read.
+    Found {
+        /// What it holds.
+        capture: CaptureFacts,
+    },
     /// A capture file is about to be removed by retention.
     Evict {
         /// What it held.
@@ -104,4 +109,19 @@ pub enum Act {
         /// The highest index number ever given.
         highest: u64,
     },
+}
+
+impl Act {
+    /// The highest index number that it tells of.
+    pub fn highest_number(&self) -> Option<u64> {
+        match self {
+            Self::Seal { capture }
+            | Self::Salvage { capture, .. }
+            | Self::Found { capture }
+            | Self::Evict { capture, .. } => Some(capture.name.number()),
+            Self::Hold { name } | Self::Release { name } => Some(name.number()),
+            Self::Compacted { highest, .. } => Some(*highest),
+            _ => None,
+        }
+    }
 }

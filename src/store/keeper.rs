@@ -10,13 +10,13 @@ use super::SharedLedger;
 use super::age::{RunningClock, Stamp, between};
 use super::catalog::{Catalog, Change, Part};
 use super::entry::{Act, Entry};
-use super::facts::{CaptureFacts, State};
+use super::facts::CaptureFacts;
 use super::layout::Layout;
 use super::ledger::LedgerError;
 use super::names::{CaptureName, Role};
 use super::retention::{self, Candidate, Eviction, Limits, Reason, Room};
-use super::salvage::{Salvage, SalvageError, Salvaged, facts_of_scan};
-use super::scan::scan;
+use super::salvage::{Salvage, SalvageError, Salvaged};
+use super::scan;
 use crate::sys::clock::Clock;
 use crate::sys::fs::{Fs, uninterrupted};
 
@@ -172,18 +172,14 @@ impl Keeper {
         let mut kept: Vec<_> = self.catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name)).collect();
         for unknown in self.catalog.unknown().to_vec() {
             let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
-            let found = self.fs.open_read(&path).ok().and_then(|file| scan(file.as_ref()).ok());
-            let mut facts = match found {
-                Some(found) => facts_of_scan(unknown.name, State::Sealed, &found),
-                None if self.fs.open_read(&path).is_err() => {
+            let facts = match self.fs.open_read(&path).and_then(|file| scan::facts(&unknown, file.as_ref())) {
+                Ok(facts) => facts,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     self.catalog.forget(unknown.name);
                     continue;
                 }
-                None => CaptureFacts::bare(unknown.name, State::Damaged),
+                Err(_) => scan::unreadable(&unknown),
             };
-            if facts.size != unknown.size || unknown.role == Role::Damaged {
-                (facts.state, facts.size) = (State::Damaged, unknown.size);
-            }
             // Should the ledger refuse, the file is read again at the next start.
             let _ = self.ledger.append(Act::Found { capture: facts.clone() });
             self.take_in(facts);

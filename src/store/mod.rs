@@ -4,11 +4,18 @@
 
 pub mod age;
 pub mod block;
+pub mod catalog;
 pub mod entry;
 pub mod facts;
 pub mod format;
 pub mod layout;
 pub mod losses;
 pub mod names;
+pub mod keeper;
+pub mod part;
+pub mod range;
+pub mod recorder;
 pub mod retention;
+pub mod salvage;
 pub mod scan;
+pub mod sealer;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::sys::fs::Space;
 
 /// Free space to keep on the file system.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MinFree {
     /// Bytes.
     Bytes(u64),
     /// Hundredths of the file system's size.
-    Percent(f64),
+    Percent(u8),
 }
 
 impl MinFree {
@@ -22,13 +22,13 @@ impl MinFree {
     pub fn bytes(self, total: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Percent(percent) => (total as f64 * percent / 100.0) as u64,
+            Self::Percent(percent) => hundredths(total, percent),
         }
     }
 }
 
 /// What retention allows; any one limit evicts.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The most sealed files.
     pub count: Option<u64>,
@@ -39,7 +39,7 @@ pub struct Limits {
     /// Free space to keep.
     pub min_free: MinFree,
     /// The part, in hundredths, of what was allowed at start below which free-space eviction stops.
-    pub floor_percent: f64,
+    pub floor_percent: u8,
 }
 
 /// A sealed file.
@@ -168,7 +168,11 @@ pub fn allowance(limits: &Limits, space: Space, kept: u64, rotation: u64) -> u64
 
 /// The part of an allowance below which free-space eviction stops.
 pub fn floor(limits: &Limits, allowance: u64) -> u64 {
-    (allowance as f64 * limits.floor_percent / 100.0) as u64
+    hundredths(allowance, limits.floor_percent)
+}
+
+fn hundredths(bytes: u64, percent: u8) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(percent) / 100).unwrap_or(u64::MAX)
 }
 
 /// Why files may not be held.
@@ -219,14 +223,14 @@ mod tests {
 
     fn limits() -> impl Strategy<Value = Limits> {
         let free =
-            prop_oneof![(0_u64..2000).prop_map(MinFree::Bytes), (0.0..100.0).prop_map(MinFree::Percent)];
+            prop_oneof![(0_u64..2000).prop_map(MinFree::Bytes), (0_u8..100).prop_map(MinFree::Percent)];
         let option = |max: u64| prop::option::of(1..max);
         (option(20), option(4000), option(50), free).prop_map(|(count, bytes, age, min_free)| Limits {
             count,
             bytes,
             age: age.map(Duration::from_secs),
             min_free,
-            floor_percent: 50.0,
+            floor_percent: 50,
         })
     }
 
@@ -292,7 +296,7 @@ mod tests {
 
         #[test]
         fn nothing_goes_when_every_limit_is_kept(files in files()) {
-            let limits = Limits { count: None, bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50.0 };
+            let limits = Limits { count: None, bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50 };
             let room = Room { space: Space { total: 10, free: 10 }, growing: 0, needed: 10, settled: true, floor: 0 };
             prop_assert_eq!(plan(&files, &limits, &room), vec![]);
         }
@@ -307,7 +311,7 @@ mod tests {
             bytes: Some(350),
             age: None,
             min_free: MinFree::Bytes(50),
-            floor_percent: 0.0,
+            floor_percent: 0,
         };
         let room = Room {
             space: Space { total: 1000, free: 1000 },
@@ -338,7 +342,7 @@ mod tests {
             bytes: None,
             age: None,
             min_free: MinFree::Bytes(0),
-            floor_percent: 50.0,
+            floor_percent: 50,
         };
         let files = [file(1, true), file(2, true), file(3, false)];
         assert_eq!(may_hold(&files, &limits, 40), Ok(()));

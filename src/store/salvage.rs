@@ -104,7 +104,8 @@ impl Salvage<'_> {
     }
 
     fn note(&self, name: CaptureName, found: &Scan) -> Result<CaptureFacts, SalvageError> {
-        let capture = facts_of_scan(name, State::Salvaged, found);
+        let mut capture = CaptureFacts { size: found.sound, ..CaptureFacts::bare(name, State::Salvaged) };
+        capture.set_tally(&found.tally);
         let (cut, reason) = (found.len - found.sound, found.end.as_str().to_owned());
         self.ledger.append(Act::Salvage { capture: capture.clone(), cut, reason })?;
         Ok(capture)
@@ -136,13 +137,6 @@ impl Salvage<'_> {
     fn fail(&self, name: CaptureName, what: &'static str) -> impl FnOnce(io::Error) -> SalvageError {
         move |source| SalvageError::Io { name: name.file_name(Role::Part), what, source }
     }
-}
-
-/// What a scan tells of a file that nobody has written anything down of.
-pub(super) fn facts_of_scan(name: CaptureName, state: State, found: &Scan) -> CaptureFacts {
-    let mut facts = CaptureFacts { size: found.sound, ..CaptureFacts::bare(name, state) };
-    facts.set_tally(&found.tally);
-    facts
 }
 
 /// Whether all that follows the file header is zeros, or the file is zeros from its beginning.

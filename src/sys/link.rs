@@ -12,7 +12,7 @@ pub enum Link {
     /// It is there, and set down.
     Down,
     /// It is up, and nothing is plugged in.
-    NoCarrier,
+    NoCarrier(u32),
     /// It can receive; the number tells it from another of the same name.
     Up(u32),
 }
@@ -28,7 +28,7 @@ pub fn link(name: &str) -> io::Result<Link> {
         return Ok(Link::Down);
     }
     if attribute("carrier").is_ok_and(|text| text.trim() == "0") {
-        return Ok(Link::NoCarrier);
+        return Ok(Link::NoCarrier(index));
     }
     Ok(Link::Up(index))
 }

@@ -5,4 +5,5 @@ pub mod clock;
 pub mod fs;
 pub mod link;
 mod raw;
+pub mod signals;
 pub mod wake;
