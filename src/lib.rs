@@ -14,6 +14,7 @@
 
 pub mod capture;
 pub mod config;
+pub mod daemon;
 pub mod index;
 pub mod packet;
 pub mod store;

@@ -148,9 +148,14 @@ impl Feeder {
 }
 
 /// Captures until `stop` is set and the waker called.
-pub fn capture(config: TapConfig, mut feeder: Feeder, waker: &Waker, stop: &AtomicBool) -> Result<(), TapError> {
+pub fn capture(
+    mut tap: Tap,
+    config: &TapConfig,
+    mut feeder: Feeder,
+    waker: &Waker,
+    stop: &AtomicBool,
+) -> Result<(), TapError> {
     let (snaplen, precision) = (config.snaplen, config.precision);
-    let mut tap = Tap::new(config)?;
     let (mut drops_due, mut hand_on_due) = (Instant::now() + COUNT_DROPS, Instant::now() + HAND_ON);
     while !stop.load(Ordering::Relaxed) {
         let timeout = drops_due.min(hand_on_due).saturating_duration_since(Instant::now());

@@ -77,23 +77,12 @@ pub struct Health {
 }
 
 /// What changes as a whole.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Told {
     state: Activity,
     recording: Option<Recording>,
     unsynced_since_ms: Option<u64>,
     busy_with: Option<String>,
-}
-
-impl Default for Told {
-    fn default() -> Self {
-        Self {
-            state: Activity::Starting,
-            recording: None,
-            unsynced_since_ms: None,
-            busy_with: None,
-        }
-    }
 }
 
 impl Health {
@@ -135,10 +124,11 @@ impl Health {
 }
 
 /// What the service does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "state", content = "reason", rename_all = "snake_case")]
 pub enum Activity {
     /// Not there yet.
+    #[default]
     Starting,
     /// Packets can arrive.
     Capturing,
@@ -166,7 +156,7 @@ pub struct Recording {
 }
 
 /// The queue between capture and recorder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Queue {
     /// Blocks waiting.
     pub waiting: u64,
@@ -188,7 +178,7 @@ pub struct Disk {
 }
 
 /// The state file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ServiceState {
     /// Tapkeep's version.
     pub version: String,

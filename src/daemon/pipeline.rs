@@ -16,11 +16,13 @@ use super::record::{self, RecordLoop};
 use super::setup::DataDirectory;
 use super::index;
 use crate::index::writer::IndexWriter;
-use crate::store::block::BlockPool;
+use crate::store::block::{BlockPool, BlockReturn};
+use crate::store::entry::Act;
 use crate::store::keeper::Keeper;
 use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
 use crate::store::retention::Limits;
 use crate::store::sealer::Sealer;
+use crate::sys::clock::Clock;
 
 /// Messages that may wait for a thread behind the recorder.
 const BACKLOG: usize = 1024;
@@ -53,11 +55,11 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// The feeding end of a pipeline that does not run yet. Packets may come before the data directory is ready.
-    pub fn feeder(plan: &Plan, health: &Arc<Health>, data: Arc<dyn crate::sys::clock::Clock>) -> (Feeder, Intake) {
+    pub fn feeder(plan: &Plan, health: &Arc<Health>, clock: Arc<dyn Clock>) -> (Feeder, Intake) {
         let (pool, back) = BlockPool::new(plan.queue_size);
         let blocks = pool.limit();
         let (sender, parcels) = bounded(blocks + SPARE_PARCELS);
-        (Feeder::new(pool, sender, Arc::clone(health), data), Intake { parcels, back, blocks })
+        (Feeder::new(pool, sender, Arc::clone(health), clock), Intake { parcels, back, blocks })
     }
 
     /// Starts the threads.
@@ -76,11 +78,7 @@ impl Pipeline {
             threads: Vec::new(),
         };
         let updates = running.start_index(data)?;
-        if plan.save {
-            running.start_keeper(&plan, data, messages, updates)?;
-        } else {
-            drop((messages, updates));
-        }
+        running.start_keeper(&plan, data, messages, updates)?;
         running.start_recorder(plan, data, intake, rotation)?;
         Ok(running)
     }
@@ -92,7 +90,7 @@ impl Pipeline {
     }
 
     /// Writes an act to the ledger.
-    pub fn note(&self, act: crate::store::entry::Act) {
+    pub fn note(&self, act: Act) {
         let _ = self.keeper.try_send(Message::Note(act));
     }
 
@@ -189,6 +187,6 @@ impl Pipeline {
 /// The receiving end for a feeder's parcels.
 pub struct Intake {
     parcels: Receiver<Parcel>,
-    back: crate::store::block::BlockReturn,
+    back: BlockReturn,
     blocks: usize,
 }

@@ -55,22 +55,35 @@ pub struct DataDirectory {
     _lock: File,
 }
 
+/// A data directory that nobody else writes, not looked at yet.
+pub struct Locked {
+    layout: Layout,
+    fs: Arc<RealFs>,
+    lock: File,
+}
+
 impl DataDirectory {
-    /// Makes `root` if need be, locks it and opens its ledger. `source` is what this start records, for the ledger;
-    /// `save` whether there will be capture files.
-    pub fn open(root: &Path, source: Option<String>, save: bool) -> Result<Self, SetupError> {
-        let fail = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| SetupError::Io { what, path, source }
-        };
-        make(root).map_err(fail("create data directory", root))?;
-        let root = root.canonicalize().map_err(fail("find data directory", root))?;
-        let (layout, fs, clock) = (Layout::new(&root), Arc::new(RealFs::for_dir(&root)), Arc::new(RealClock));
+    /// Makes `root` if need be, and locks it.
+    pub fn lock(root: &Path) -> Result<Locked, SetupError> {
+        make(root).map_err(failed("create data directory", root))?;
+        let root = root.canonicalize().map_err(failed("find data directory", root))?;
+        let (layout, fs) = (Layout::new(&root), Arc::new(RealFs::for_dir(&root)));
         let lock = lock(&layout)?;
+        Ok(Locked { layout, fs, lock })
+    }
+}
+
+impl Locked {
+    /// Reads the ledger and writes this start into it. `source` is what is recorded, for the ledger; `save` whether there
+    /// will be capture files.
+    pub fn open(self, source: Option<String>, save: bool) -> Result<DataDirectory, SetupError> {
+        let Self { layout, fs, lock } = self;
         if save {
-            fs.create_dir(&layout.captures()).map_err(fail("create directory", &layout.captures()))?;
-            fs.sync_dir(&root).map_err(fail("sync data directory", &root))?;
+            let captures = layout.captures();
+            fs.create_dir(&captures).map_err(failed("create directory", &captures))?;
+            fs.sync_dir(layout.root()).map_err(failed("sync data directory", layout.root()))?;
         }
+        let clock = Arc::new(RealClock);
         let (ledger, loaded) = Ledger::open(fs.clone(), &layout.ledger(), clock.clone())?;
         for damage in &loaded.damage {
             warn!("ledger {}: {damage}", layout.ledger().display());
@@ -79,8 +92,13 @@ impl DataDirectory {
         let start = Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };
         entries.push(ledger.append(start)?);
         let next_number = highest_number(fs.as_ref(), &layout, &entries) + 1;
-        Ok(Self { fs, clock, layout, ledger, entries, next_number, _lock: lock })
+        Ok(DataDirectory { fs, clock, layout, ledger, entries, next_number, _lock: lock })
     }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SetupError {
+    let path = path.to_owned();
+    move |source| SetupError::Io { what, path, source }
 }
 
 /// Makes a directory, readable for its group, in one that must exist already unless it is the current one's `output`: an

@@ -94,7 +94,7 @@ impl Keeper {
         limits: Option<Limits>,
         rotation_size: u64,
     ) -> io::Result<Self> {
-        let listing = uninterrupted(|| fs.read_dir(&layout.captures()))?;
+        let listing = list(fs.as_ref(), &layout)?;
         let mut keeper = Self {
             catalog: Catalog::new(entries, &listing),
             fs,
@@ -190,8 +190,7 @@ impl Keeper {
 
     /// Carries retention out; `growing` is the length of the file being written.
     pub fn enforce(&mut self, growing: u64) -> Result<Vec<Kept>, KeepError> {
-        let listing = uninterrupted(|| self.fs.read_dir(&self.layout.captures()));
-        let listing = listing.map_err(|source| KeepError::Io { what: "list pcaps/".to_owned(), source })?;
+        let listing = list(self.fs.as_ref(), &self.layout).map_err(|source| KeepError::Io { what: "list pcaps/".to_owned(), source })?;
         let names: Vec<_> = listing.iter().filter_map(|file| CaptureName::parse(&file.name)).collect();
         let mut kept = self.follow_markers(&names)?;
         let Some(limits) = self.limits else { return Ok(kept) };
@@ -336,5 +335,13 @@ impl Keeper {
                 Ok(Kept::Evicted(name, eviction.size, reason))
             }
         }
+    }
+}
+
+/// The files of `pcaps/`; none where nothing was ever saved.
+fn list(fs: &dyn Fs, layout: &Layout) -> io::Result<Vec<crate::sys::fs::Entry>> {
+    match uninterrupted(|| fs.read_dir(&layout.captures())) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
     }
 }
