@@ -1,7 +1,9 @@
 //! Capture files that nobody here wrote, sound and damaged, against tshark, capinfos, editcap and tcpdump.
-//! They lie at `../shared/corpora` or where `TAPKEEP_CORPORA` points; without them these tests say that they skip.
+//! They lie at `../shared/corpora` or where `TAPKEEP_CORPORA` points; without them these tests say that they
+//! skip.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::explicit_write, reason = "the test harness swallows `eprintln!`")]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -21,7 +23,6 @@ fn corpora() -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    // Not `eprintln!`: the test harness would swallow it.
     writeln!(std::io::stderr(), "SKIPPED: no corpora at {}; set TAPKEEP_CORPORA", path.display()).unwrap();
     None
 }
@@ -157,7 +158,8 @@ fn every_stamp_and_length_is_what_tshark_reads() {
     }
 }
 
-/// What editcap makes of a file: a nanosecond PCAP of this machine's byte order; none if it has several link types.
+/// What editcap makes of a file: a nanosecond PCAP of this machine's byte order; none if it has several link
+/// types.
 fn converted(path: &Path) -> Option<Vec<(Nanos, u32, Vec<u8>)>> {
     let out = tempfile::NamedTempFile::new().unwrap();
     let status = Command::new("editcap")
