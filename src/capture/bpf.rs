@@ -1,15 +1,16 @@
-//! A machine for classic BPF programs: what libpcap compiles, run over the captured bytes with their length on the wire,
-//! some of them left out. It is total: a load past the captured bytes, a division by zero and a program that runs for too
-//! long all refuse the packet, as libpcap's own machine does. Pure; knows neither libpcap nor the text of a filter.
+//! A machine for classic BPF programs: what libpcap compiles, run over the captured bytes with their length
+//! on the wire, some of them left out. It is total: a load past the captured bytes, a division by zero and a
+//! program that runs for too long all refuse the packet, as libpcap's own machine does. Pure; knows neither
+//! libpcap nor the text of a filter.
 //!
-//! It exists because a frame is matched without its 802.1Q tags, whose `len` is neither that of the frame nor that of a
-//! buffer, and because it spares a copy and a foreign call a packet. Source: McCanne and Jacobson, "The BSD Packet
-//! Filter", 1993, and libpcap's `bpf_filter.c`, whose jumps may go backwards (`protochain`).
+//! It exists because a frame is matched without its 802.1Q tags, whose `len` is neither that of the frame nor
+//! that of a buffer, and because it spares a copy and a foreign call a packet. Source: McCanne and Jacobson,
+//! "The BSD Packet Filter", 1993, and libpcap's `bpf_filter.c`, whose jumps may go backwards (`protochain`).
 
 /// Words of scratch memory that a program may use.
 const MEMORY: usize = 16;
-/// Instructions after which a packet is refused. Only a loop comes near: `protochain` over the longest packet takes
-/// some 600,000.
+/// Instructions after which a packet is refused. Only a loop comes near: `protochain` over the longest packet
+/// takes some 600,000.
 const MAX_STEPS: u32 = 1 << 20;
 
 /// A packet as a program sees it: its bytes, of which some may be left out.

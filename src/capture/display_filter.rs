@@ -1,11 +1,12 @@
-//! Wireshark's display-filter language, as far as BPF can say the same: people type it where a capture filter is wanted.
-//! Pure text to text; the caller asks libpcap whether the result is one. Source: `wireshark-filter(4)`.
+//! Wireshark's display-filter language, as far as BPF can say the same: people type it where a capture filter
+//! is wanted. Pure text to text; the caller asks libpcap whether the result is one. Source:
+//! `wireshark-filter(4)`.
 
 /// Nesting that is followed.
 const MAX_DEPTH: usize = 32;
 
-/// Whether a text that is no capture filter was meant as a display filter: it has a field name or a sole protocol name
-/// that only Wireshark knows.
+/// Whether a text that is no capture filter was meant as a display filter: it has a field name or a sole
+/// protocol name that only Wireshark knows.
 pub(super) fn looks_like(text: &str) -> bool {
     tokens(text).iter().any(|token| is_field(token) || by_name(token).is_some_and(|form| form != *token))
 }
@@ -91,7 +92,8 @@ impl Tree {
         }
     }
 
-    /// In BPF `vlan` moves the place where everything behind it looks, so it can only stand alone or lead a conjunction.
+    /// In BPF `vlan` moves the place where everything behind it looks, so it can only stand alone or lead a
+    /// conjunction.
     fn places_vlan_well(&self) -> bool {
         match self {
             Self::Leaf(_) => true,
@@ -358,7 +360,8 @@ fn flag(field: &str, relation: &str) -> Option<String> {
     Some(format!("tcp[tcpflags] & {bit} {relation} 0"))
 }
 
-/// Truth as a display filter writes it; any other number counts as neither here nor there and is no flag's value.
+/// Truth as a display filter writes it; any other number counts as neither here nor there and is no flag's
+/// value.
 fn is_true(value: &str) -> Option<bool> {
     match value {
         "True" | "true" | "TRUE" => Some(true),

@@ -1,13 +1,15 @@
-//! Capture files of any origin as a source of frames: PCAP and pcapng, plain or gzip'd, read once from front to back through
-//! one buffer of half a megabyte. Whatever a file claims, memory stays there; every packet before a damaged place is
-//! delivered, and the place is told.
+//! Capture files of any origin as a source of frames: PCAP and pcapng, plain or gzip'd, read once from front
+//! to back through one buffer of half a megabyte. Whatever a file claims, memory stays there; every packet
+//! before a damaged place is delivered, and the place is told.
 //!
-//! The parsing is our own: `pcap-file` keeps every interface of a pcapng file with all its options (memory that a hostile
-//! file chooses), gives up a whole file for an odd comment or a fraction above a second, tells no offsets, and takes 8 MB.
+//! The parsing is our own: `pcap-file` keeps every interface of a pcapng file with all its options (memory
+//! that a hostile file chooses), gives up a whole file for an odd comment or a fraction above a second, tells
+//! no offsets, and takes 8 MB.
 //!
-//! Stamps are made to fit a PCAP record. A fraction of a second or more is carried into the seconds; what lies outside of
-//! 1970 to 2106 gets the nearest stamp inside and is counted ([`Import::clamped`]); a packet without a stamp (pcapng's
-//! simple packet block) gets 1970-01-01, as in libpcap. A length on the wire below the captured one is raised to it.
+//! Stamps are made to fit a PCAP record. A fraction of a second or more is carried into the seconds; what
+//! lies outside of 1970 to 2106 gets the nearest stamp inside and is counted ([`Import::clamped`]); a packet
+//! without a stamp (pcapng's simple packet block) gets 1970-01-01, as in libpcap. A length on the wire below
+//! the captured one is raised to it.
 
 mod input;
 mod pcap;
@@ -38,7 +40,8 @@ pub struct Imported<'a> {
 pub enum End {
     /// Behind a whole record.
     Clean,
-    /// Within a record or its gzip stream: the file was cut, or is still growing. What was delivered is whole.
+    /// Within a record or its gzip stream: the file was cut, or is still growing. What was delivered is
+    /// whole.
     Cut {
         /// Where the last, incomplete record begins, in bytes of the unpacked file.
         offset: u64,
@@ -208,7 +211,8 @@ impl Import {
     /// Opens a file or pipe and reads up to its first packet.
     ///
     /// # Errors
-    /// If it cannot be opened or is no capture file. Damage, even at the first packet, is told by [`Import::next`].
+    /// If it cannot be opened or is no capture file. Damage, even at the first packet, is told by
+    /// [`Import::next`].
     pub fn open(path: &Path) -> Result<Self, ImportError> {
         let owned = || path.to_owned();
         let open = |source| ImportError::Open { path: owned(), source };
@@ -253,8 +257,8 @@ impl Import {
     /// The next packet; none at the end, and see [`Import::end`] then.
     ///
     /// # Errors
-    /// Once, if the file is damaged or cannot be read on; all packets before that place have been delivered, and none
-    /// follow.
+    /// Once, if the file is damaged or cannot be read on; all packets before that place have been delivered,
+    /// and none follow.
     #[expect(
         clippy::should_implement_trait,
         reason = "a packet borrows the buffer, so it cannot be an iterator"
@@ -295,7 +299,8 @@ impl Import {
         Ok(Some(Imported { frame, link: record.link, precision: record.precision }))
     }
 
-    /// The unit of the stamps to come: micro, unless the file says nano or has shown an interface that is finer.
+    /// The unit of the stamps to come: micro, unless the file says nano or has shown an interface that is
+    /// finer.
     pub fn precision(&self) -> Precision {
         match &self.reader {
             Reader::Pcap(reader) => reader.precision,

@@ -1,5 +1,5 @@
-//! The bytes of an imported file, unpacked, through one buffer of fixed size: whatever a file says of its own lengths,
-//! nothing grows. Knows gzip, no capture format.
+//! The bytes of an imported file, unpacked, through one buffer of fixed size: whatever a file says of its own
+//! lengths, nothing grows. Knows gzip, no capture format.
 
 use std::fs::File;
 use std::io::{self, Chain, Cursor, ErrorKind, Read};

@@ -1,6 +1,6 @@
-//! PCAP as the world writes it: both byte orders, micro- and nanoseconds, Kuznetzov's longer record headers, and the
-//! swapped lengths of before version 2.4. Source: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html> and
-//! libpcap's `sf-pcap.c`.
+//! PCAP as the world writes it: both byte orders, micro- and nanoseconds, Kuznetzov's longer record headers,
+//! and the swapped lengths of before version 2.4. Source:
+//! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html> and libpcap's `sf-pcap.c`.
 
 use super::{Input, Problem, Record, Stamp, Step, word};
 use crate::packet::{LinkType, MAX_SNAPLEN, Precision};

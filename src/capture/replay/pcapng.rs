@@ -1,10 +1,10 @@
-//! pcapng: sections of either byte order, each with interfaces of their own link type and resolution, and packets in
-//! enhanced, simple and obsolete packet blocks; all other blocks are passed over. Source:
+//! pcapng: sections of either byte order, each with interfaces of their own link type and resolution, and
+//! packets in enhanced, simple and obsolete packet blocks; all other blocks are passed over. Source:
 //! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-04.html>.
 //!
-//! Of an interface sixteen bytes or so are kept, and of interfaces a bounded number. Everything is delivered in
-//! microseconds until an interface appears whose stamps are finer; from there on in nanoseconds. Hence precision changes
-//! at most once in a file, and never loses anything down to a nanosecond.
+//! Of an interface sixteen bytes or so are kept, and of interfaces a bounded number. Everything is delivered
+//! in microseconds until an interface appears whose stamps are finer; from there on in nanoseconds. Hence
+//! precision changes at most once in a file, and never loses anything down to a nanosecond.
 
 use std::collections::BTreeSet;
 
