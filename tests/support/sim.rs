@@ -9,62 +9,29 @@
 //! The world after a crash begins with no operations, no faults and the outsider's files.
 
 mod content;
+mod file;
 mod names;
 pub mod rng;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use content::Content;
 pub use content::{PAGE, Survival};
+use file::SimFile;
 use names::{Edit, Names, Node};
 use rng::Rng;
 use rustix::io::Errno;
 use tapkeep::sys::fs::{Entry, Fs, FsFile, Space};
-
-/// How an operation fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// It changes nothing and fails so.
-    Errno(Errno),
-    /// A signal came first.
-    Interrupted,
-    /// A write takes at most so many bytes; other operations succeed.
-    ShortWrite(usize),
-    /// A sync fails with EIO and the kernel calls the dirty pages clean, as Linux does: readers still see the bytes, the
-    /// next sync succeeds, and a power cut shows that they never reached the device. Other operations fail with EIO.
-    LostPages,
-}
+pub use world::{Fault, is_frozen};
+use world::{Planned, When, World};
 
 /// A simulated file system; clones share it.
 #[derive(Clone)]
 pub struct SimFs(Arc<Mutex<World>>);
-
-#[derive(Default)]
-struct World {
-    total: u64,
-    outside: u64,
-    names: Names,
-    files: BTreeMap<u64, Content>,
-    last_number: u64,
-    log: Vec<String>,
-    frozen_from: Option<usize>,
-    faults: Vec<Planned>,
-}
-
-struct Planned {
-    when: When,
-    fault: Fault,
-    times: usize,
-}
-
-enum When {
-    At(usize),
-    Contains(String),
-}
 
 impl SimFs {
     /// The directory that is there from the beginning.
@@ -225,93 +192,6 @@ fn survival(rng: &mut Rng) -> Survival {
     KINDS[rng.below(KINDS.len() as u64) as usize]
 }
 
-/// Whether an error says that the world has stopped.
-pub fn is_frozen(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|source| source.to_string() == FROZEN)
-}
-
-const FROZEN: &str = "frozen: the simulated world has stopped";
-
-impl World {
-    fn new_number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    /// Counts and logs an operation; a fault that it must take part in itself is handed back.
-    fn operation(&mut self, line: impl Display) -> io::Result<Option<Fault>> {
-        let n = self.log.len() + 1;
-        if self.frozen_from.is_some_and(|from| n >= from) {
-            return Err(io::Error::other(FROZEN));
-        }
-        let line = line.to_string();
-        let planned = self.faults.iter_mut().find(|planned| {
-            planned.times > 0
-                && match &planned.when {
-                    When::At(at) => *at == n,
-                    When::Contains(text) => line.contains(text),
-                }
-        });
-        let Some(planned) = planned else {
-            self.log.push(line);
-            return Ok(None);
-        };
-        planned.times -= 1;
-        let fault = planned.fault;
-        self.log.push(format!("{line} => {fault:?}"));
-        match fault {
-            Fault::Errno(errno) => Err(errno.into()),
-            Fault::Interrupted => Err(Errno::INTR.into()),
-            Fault::LostPages if !line.starts_with("sync ") => Err(Errno::IO.into()),
-            Fault::ShortWrite(_) | Fault::LostPages => Ok(Some(fault)),
-        }
-    }
-
-    fn content(&mut self, number: u64) -> &mut Content {
-        self.files.get_mut(&number).unwrap()
-    }
-
-    fn used(&self) -> u64 {
-        let takes_space = |number: &u64, file: &Content| file.handles > 0 || self.names.is_seen(*number);
-        let used = self.files.iter().filter(|(number, file)| takes_space(number, file));
-        used.map(|(_, file)| file.allocated() * PAGE).sum()
-    }
-
-    fn free(&self) -> u64 {
-        self.total.saturating_sub(self.outside).saturating_sub(self.used())
-    }
-
-    fn forget_unreachable(&mut self) {
-        let names = &self.names;
-        self.files.retain(|number, file| file.handles > 0 || names.may_be_seen(*number));
-    }
-
-    fn file(&self, path: &Path) -> io::Result<u64> {
-        match self.names.get(path) {
-            Some(Node::File(number)) => Ok(number),
-            Some(Node::Dir) => Err(Errno::ISDIR.into()),
-            None => Err(Errno::NOENT.into()),
-        }
-    }
-
-    fn dir(&self, path: &Path) -> io::Result<()> {
-        match self.names.get(path) {
-            Some(Node::Dir) => Ok(()),
-            Some(Node::File(_)) => Err(Errno::NOTDIR.into()),
-            None => Err(Errno::NOENT.into()),
-        }
-    }
-
-    /// Checks that a new name may be made there.
-    fn vacant(&self, path: &Path) -> io::Result<()> {
-        self.dir(path.parent().unwrap_or(Path::new("")))?;
-        match self.names.get(path) {
-            Some(_) => Err(Errno::EXIST.into()),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Fs for SimFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
         let mut world = self.world();
@@ -411,98 +291,5 @@ impl Fs for SimFs {
         world.operation(format_args!("space {}", path.display()))?;
         world.names.get(path).ok_or(Errno::NOENT)?;
         Ok(Space { total: world.total, free: world.free() })
-    }
-}
-
-struct SimFile {
-    fs: SimFs,
-    path: PathBuf,
-    number: u64,
-    writable: bool,
-}
-
-impl SimFile {
-    fn operation(
-        &self,
-        verb: &str,
-        rest: impl Display,
-    ) -> io::Result<(MutexGuard<'_, World>, Option<Fault>)> {
-        let mut world = self.fs.world();
-        let fault = world.operation(format_args!("{verb} {}{rest}", self.path.display()))?;
-        Ok((world, fault))
-    }
-
-    fn may_write(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(Errno::BADF.into()) }
-    }
-}
-
-impl FsFile for SimFile {
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let (mut world, fault) = self.operation("write", format_args!(" @{offset} +{}", buf.len()))?;
-        self.may_write()?;
-        let buf = match fault {
-            Some(Fault::ShortWrite(most)) => &buf[..buf.len().min(most)],
-            _ => buf,
-        };
-        let free = world.free() / PAGE;
-        match world.content(self.number).write(buf, offset, free) {
-            0 if !buf.is_empty() => Err(Errno::NOSPC.into()),
-            done => Ok(done),
-        }
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let (mut world, _) = self.operation("read", format_args!(" @{offset} +{}", buf.len()))?;
-        Ok(world.content(self.number).read(buf, offset))
-    }
-
-    fn start_writeback(&self, offset: u64, len: u64) -> io::Result<()> {
-        let (mut world, _) = self.operation("writeback", format_args!(" @{offset} +{len}"))?;
-        world.content(self.number).begin_writeback(offset, len);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let (mut world, fault) = self.operation("sync", "")?;
-        let content = world.content(self.number);
-        if fault == Some(Fault::LostPages) {
-            content.lose_dirty();
-            return Err(Errno::IO.into());
-        }
-        content.sync();
-        Ok(())
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        let (mut world, _) = self.operation("truncate", format_args!(" to {len}"))?;
-        self.may_write()?;
-        world.content(self.number).truncate(len);
-        Ok(())
-    }
-
-    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        let (mut world, _) = self.operation("reserve", format_args!(" @{offset} +{len}"))?;
-        self.may_write()?;
-        let free = world.free() / PAGE;
-        match world.content(self.number).reserve(offset, len, free) {
-            true => Ok(()),
-            false => Err(Errno::NOSPC.into()),
-        }
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let (mut world, _) = self.operation("len", "")?;
-        Ok(world.content(self.number).cached.len() as u64)
-    }
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        // A test that failed while it held the world has poisoned it; nothing is left to count then.
-        if let Ok(mut world) = self.fs.0.lock() {
-            world.content(self.number).handles -= 1;
-            world.forget_unreachable();
-        }
     }
 }
