@@ -53,6 +53,22 @@ pub struct CaptureFacts {
 }
 
 impl CaptureFacts {
+    /// Of a file that nothing is known of but its name and state.
+    pub fn bare(name: CaptureName, state: State) -> Self {
+        Self {
+            name,
+            state,
+            packets: 0,
+            bytes: 0,
+            size: 0,
+            first: None,
+            last: None,
+            losses: Losses::UNKNOWN,
+            clock_synchronised: false,
+            doubtful_from: None,
+        }
+    }
+
     /// Takes over what a run of packets amounts to.
     pub fn set_tally(&mut self, tally: &Tally) {
         self.packets = tally.packets;
