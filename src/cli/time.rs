@@ -41,9 +41,7 @@ impl RangeArgs {
                 .ok_or_else(|| UsageError(format!("--{flag} is out of range: years 1678 to 2261 are in it")))
         };
         if let Some(last) = self.last {
-            let since = now.checked_sub(last.0);
-            let far = || UsageError("--last reaches back beyond 1678".to_owned());
-            return Ok(TimeRange { since: Some(since.ok_or_else(far)?), until: None });
+            return Ok(TimeRange { since: Some(now.saturating_sub(last.0)), until: None });
         }
         let range = TimeRange {
             since: resolve("since", &self.since, Edge::Since)?,
