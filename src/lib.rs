@@ -13,6 +13,7 @@
 //! - [`sys`]: the seams to the machine.
 
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod index;

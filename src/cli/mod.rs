@@ -10,6 +10,7 @@ pub mod output;
 mod replay;
 mod run;
 mod status;
+pub mod state;
 pub mod table;
 pub mod time;
 

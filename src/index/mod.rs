@@ -9,6 +9,7 @@ pub mod query;
 pub mod rebuild;
 mod rows;
 mod schema;
+pub mod view;
 pub mod writer;
 
 use std::io;

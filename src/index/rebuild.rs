@@ -1,7 +1,7 @@
 //! The index made anew from what the files and the ledger say: on disk in place of the old one, or in memory for readers
 //! when there is none to be read. Either answers as the one that was kept up all along.
 
-use std::io;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -10,8 +10,7 @@ use super::files::{self, beside};
 use super::query::Reader;
 use super::{IndexError, rows, schema, writer};
 use crate::store::catalog::{Catalog, Change, Unknown};
-use crate::store::facts::CaptureFacts;
-use crate::store::scan;
+use crate::store::scan::{Scan, ScanError};
 
 /// How far a scan has come, bytes of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +25,7 @@ pub struct Progress {
 /// one that cannot be read is damaged. Returns what changed, for an index that is kept up.
 pub fn complete(
     catalog: &mut Catalog,
-    mut scan: impl FnMut(&Unknown) -> io::Result<CaptureFacts>,
+    mut scan: impl FnMut(&Unknown) -> Result<Scan, ScanError>,
     mut progress: impl FnMut(Progress),
 ) -> Vec<Change> {
     let unknown = catalog.unknown().to_vec();
@@ -35,9 +34,11 @@ pub fn complete(
     for file in unknown {
         progress(at);
         match scan(&file) {
-            Ok(facts) => changes.extend(catalog.put(facts)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => catalog.forget(file.name),
-            Err(_) => changes.extend(catalog.put(scan::unreadable(&file))),
+            Ok(found) => changes.extend(catalog.put(file.facts(Some(&found)))),
+            Err(ScanError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                catalog.forget(file.name)
+            }
+            Err(_) => changes.extend(catalog.put(file.facts(None))),
         }
         at.done += file.size;
     }

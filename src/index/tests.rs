@@ -7,14 +7,17 @@ use rusqlite::Connection;
 use super::query::Reader;
 use super::rebuild;
 use super::writer::{Health, IndexWriter, Was};
-use crate::packet::Nanos;
+use crate::packet::{LinkType, Nanos, Precision};
+use crate::store::block::Tally;
 use crate::store::catalog::tests::facts;
 use crate::store::catalog::{Catalog, Change, Gap};
 use crate::store::entry::{Act, Entry};
 use crate::store::facts::State;
+use crate::store::format::Format;
 use crate::store::losses::Losses;
 use crate::store::names::{CaptureName, Role};
 use crate::store::range::TimeRange;
+use crate::store::scan::{End, Scan, ScanError};
 
 fn entry(act: Act) -> Entry {
     Entry { at: Some(77), up_ms: 0, synchronised: true, act }
@@ -240,10 +243,12 @@ fn unknown_files_are_scanned_forgotten_or_damaged() {
     });
     let mut catalog = Catalog::new(&[], &listing);
     let mut seen = Vec::new();
+    let format = Format { link: LinkType::ETHERNET, precision: Precision::Micro, snaplen: 96 };
+    let failed = |source| Err(ScanError::Io { offset: 0, source });
     let scan = |file: &crate::store::catalog::Unknown| match file.name.number() {
-        1 => Ok(facts(1, 10)),
-        2 => Err(std::io::ErrorKind::NotFound.into()),
-        _ => Err(std::io::Error::other("EIO")),
+        1 => Ok(Scan { format, tally: Tally::default(), sound: 10, len: 10, end: End::Clean }),
+        2 => failed(std::io::ErrorKind::NotFound.into()),
+        _ => failed(std::io::Error::other("EIO")),
     };
     let changes = rebuild::complete(&mut catalog, scan, |at| seen.push((at.done, at.total)));
     assert_eq!(seen, [(0, 60), (10, 60), (30, 60), (60, 60)]);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use super::entry::{Act, Entry};
 use super::facts::{CaptureFacts, State};
 use super::names::{CaptureName, Role};
+use super::scan::Scan;
 use crate::packet::Nanos;
 use crate::sys::fs;
 
@@ -65,6 +66,22 @@ pub struct Unknown {
     pub role: Role,
     /// Its length, bytes.
     pub size: u64,
+}
+
+impl Unknown {
+    /// Its facts by what a scan found; none if it could not be read. What it misses nobody counted; where the sound records
+    /// end before the file does, the rest is doubtful.
+    pub fn facts(&self, found: Option<&Scan>) -> CaptureFacts {
+        let mut facts = CaptureFacts { size: self.size, ..CaptureFacts::bare(self.name, State::Damaged) };
+        let Some(found) = found else { return facts };
+        facts.set_tally(&found.tally);
+        if found.sound < self.size {
+            facts.doubtful_from = Some(found.sound);
+        } else if self.role == Role::Sealed {
+            facts.state = State::Sealed;
+        }
+        facts
+    }
 }
 
 /// A file that was not sealed: being written, or left by a crash.

@@ -94,6 +94,25 @@ fn of_two_files_with_one_number_the_ledger_chooses() {
 }
 
 #[test]
+fn a_scanned_file_gets_the_facts_it_can_have() {
+    use crate::packet::{LinkType, Precision};
+    use crate::store::block::Tally;
+    use crate::store::format::Format;
+    use crate::store::scan::End;
+
+    let unknown = Unknown { name: name(1), role: Role::Sealed, size: 100 };
+    let format = Format { link: LinkType::ETHERNET, precision: Precision::Micro, snaplen: 96 };
+    let tally = Tally { packets: 2, wire_bytes: 60, range: Some((1, 2)) };
+    let scan = |sound| Scan { format, tally, sound, len: 100, end: End::Clean };
+    let whole = unknown.facts(Some(&scan(100)));
+    assert_eq!((whole.state, whole.packets, whole.losses), (State::Sealed, 2, Losses::UNKNOWN));
+    let cut = unknown.facts(Some(&scan(60)));
+    assert_eq!((cut.state, cut.doubtful_from, cut.last, cut.size), (State::Damaged, Some(60), Some(2), 100));
+    let unreadable = unknown.facts(None);
+    assert_eq!((unreadable.state, unreadable.packets, unreadable.size), (State::Damaged, 0, 100));
+}
+
+#[test]
 fn history_is_bounded_and_the_highest_number_outlives_it() {
     let compacted = Act::Compacted { boot: String::new(), ages: Vec::new(), highest: 4_711 };
     let mut catalog = Catalog::new(&[entry(compacted)], &[]);

@@ -16,7 +16,7 @@ use super::ledger::LedgerError;
 use super::names::{CaptureName, Role};
 use super::retention::{self, Candidate, Eviction, Limits, Reason, Room};
 use super::salvage::{Salvage, SalvageError, Salvaged};
-use super::scan;
+use super::scan::scan;
 use crate::sys::clock::Clock;
 use crate::sys::fs::{Fs, uninterrupted};
 
@@ -172,13 +172,13 @@ impl Keeper {
         let mut kept: Vec<_> = self.catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name)).collect();
         for unknown in self.catalog.unknown().to_vec() {
             let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
-            let facts = match self.fs.open_read(&path).and_then(|file| scan::facts(&unknown, file.as_ref())) {
-                Ok(facts) => facts,
+            let facts = match self.fs.open_read(&path) {
+                Ok(file) => unknown.facts(scan(file.as_ref()).ok().as_ref()),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     self.catalog.forget(unknown.name);
                     continue;
                 }
-                Err(_) => scan::unreadable(&unknown),
+                Err(_) => unknown.facts(None),
             };
             // Should the ledger refuse, the file is read again at the next start.
             let _ = self.ledger.append(Act::Found { capture: facts.clone() });

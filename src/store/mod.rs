@@ -11,6 +11,7 @@ pub mod format;
 pub mod layout;
 pub mod losses;
 pub mod names;
+pub mod hold;
 pub mod keeper;
 pub mod part;
 pub mod range;

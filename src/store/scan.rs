@@ -4,10 +4,7 @@
 use std::io;
 
 use super::block::Tally;
-use super::catalog::Unknown;
-use super::facts::{CaptureFacts, State};
 use super::format::{FILE_HEADER, Format, RECORD_HEADER, RecordHeader};
-use super::names::Role;
 use crate::packet::{Frame, MAX_SNAPLEN};
 use crate::sys::fs::{FsFile, read_full};
 
@@ -223,36 +220,6 @@ fn scan_below(file: &dyn FsFile, limit: u64) -> Result<Scan, ScanError> {
     }
     let len = file.len().map_err(|source| ScanError::Io { offset: sound, source })?;
     Ok(Scan { format, tally, sound, len, end: reader.end() })
-}
-
-/// The facts of a file of which nothing was known. What it misses nobody counted; where its records end before it does,
-/// the rest is doubtful; a header that cannot be read leaves nothing but the size.
-///
-/// # Errors
-/// Those of reading.
-pub fn facts(unknown: &Unknown, file: &dyn FsFile) -> io::Result<CaptureFacts> {
-    let mut facts = unreadable(unknown);
-    if unknown.role == Role::Damaged {
-        return Ok(facts);
-    }
-    match scan(file) {
-        Ok(found) => {
-            facts.set_tally(&found.tally);
-            if found.sound == unknown.size {
-                facts.state = State::Sealed;
-            } else {
-                facts.doubtful_from = Some(found.sound);
-            }
-            Ok(facts)
-        }
-        Err(ScanError::Header | ScanError::Short) => Ok(facts),
-        Err(ScanError::Io { source, .. }) => Err(source),
-    }
-}
-
-/// The facts of a file that cannot be read.
-pub fn unreadable(unknown: &Unknown) -> CaptureFacts {
-    CaptureFacts { size: unknown.size, ..CaptureFacts::bare(unknown.name, State::Damaged) }
 }
 
 struct ZeroTail {
