@@ -9,3 +9,4 @@ pub mod format;
 pub mod layout;
 pub mod losses;
 pub mod names;
+pub mod sequence;
