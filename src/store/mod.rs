@@ -7,6 +7,7 @@ pub mod entry;
 pub mod facts;
 pub mod format;
 pub mod layout;
+pub mod ledger;
 pub mod losses;
 pub mod names;
 pub mod sequence;
