@@ -16,6 +16,7 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod flow;
 pub mod index;
 pub mod packet;
 pub mod store;

@@ -18,8 +18,8 @@ use crate::sys::wake::{Waker, wait};
 pub struct TapConfig {
     /// The interface; none configured is waited for like one that is missing.
     pub interface: Option<String>,
-    /// A BPF expression.
-    pub filter: Option<String>,
+    /// A BPF expression; empty for everything.
+    pub filter: String,
     /// The most bytes kept of a packet.
     pub snaplen: u32,
     /// Whether to see frames that are addressed to others.
@@ -101,8 +101,7 @@ pub struct Tap {
 impl Tap {
     /// A tap port that is not open yet. Fails if the filter is wrong.
     pub fn new(config: TapConfig) -> Result<Self, TapError> {
-        let text = config.filter.as_deref().unwrap_or_default();
-        Filter::compile(text, LinkType::ETHERNET)?;
+        Filter::compile(&config.filter, LinkType::ETHERNET)?;
         Ok(Self {
             config,
             handle: None,
@@ -127,7 +126,8 @@ impl Tap {
             wait(None, waker, due.min(timeout))?;
             return Ok((0, self.try_open()?));
         };
-        let (fd, time) = if self.busy { (None, REST) } else { (Some(handle.capture.as_fd()), timeout.min(LOOK)) };
+        let (fd, time) =
+            if self.busy { (None, REST) } else { (Some(handle.capture.as_fd()), timeout.min(LOOK)) };
         wait(fd, waker, time)?;
         match handle.dispatch(&mut sink) {
             Ok(0) => {
@@ -192,10 +192,14 @@ impl Tap {
                 self.look()
             }
             Err(OpenError::Filter(error)) => Err(error.into()),
-            Err(OpenError::Pcap(message)) if message.contains("ermission") || message.contains("not permitted") => {
+            Err(OpenError::Pcap(message))
+                if message.contains("ermission") || message.contains("not permitted") =>
+            {
                 Err(TapError::Forbidden { interface: name, message })
             }
-            Err(OpenError::Pcap(message)) => Ok(self.say(Change::Down(format!("interface {name}: {message}")))),
+            Err(OpenError::Pcap(message)) => {
+                Ok(self.say(Change::Down(format!("interface {name}: {message}"))))
+            }
         }
     }
 
@@ -284,8 +288,7 @@ impl Handle {
             .open()?;
         let mut capture = capture.setnonblock()?;
         let link = LinkType(u16::try_from(capture.get_datalink().0).unwrap_or(u16::MAX));
-        let text = config.filter.as_deref().unwrap_or_default();
-        let filter = Filter::compile(text, link).map_err(OpenError::Filter)?;
+        let filter = Filter::compile(&config.filter, link).map_err(OpenError::Filter)?;
         if let Some(expression) = filter.kernel_expression() {
             capture.filter(expression, true)?;
         }

@@ -156,7 +156,10 @@ impl Extraction {
         let path = |role| self.layout.captures().join(name.file_name(role));
         let part = || self.fs.open_read(&path(Role::Part));
         // Sealed between the two looks, it is under its final name again.
-        self.fs.open_read(&path(Role::Sealed)).or_else(|_| part()).or_else(|_| self.fs.open_read(&path(Role::Sealed)))
+        self.fs
+            .open_read(&path(Role::Sealed))
+            .or_else(|_| part())
+            .or_else(|_| self.fs.open_read(&path(Role::Sealed)))
     }
 
     /// What the sources hold. Several link types do not fit into one output.
@@ -208,7 +211,7 @@ impl Extraction {
             Ok(file)
         };
         let file = open().with_context(|| format!("create {}", beside.display()))?;
-        let result = (|| {
+        let result = (|| -> Result<Found> {
             let mut sink = Sink::new(Box::new(file), format)?;
             let found = self.copy(sources, filter, &mut sink, out)?;
             sink.finish()?;
@@ -284,7 +287,9 @@ fn copy_foreign(path: &Path, take: &mut Take<'_>) -> Result<Option<String>> {
         }
     }
     Ok(match import.end() {
-        Some(ImportEnd::Cut { offset }) => Some(format!("{}: cut within the record at byte {offset}", path.display())),
+        Some(ImportEnd::Cut { offset }) => {
+            Some(format!("{}: cut within the record at byte {offset}", path.display()))
+        }
         _ => None,
     })
 }

@@ -94,7 +94,8 @@ impl Place {
         let files: Vec<_> = rows.iter().map(candidate).collect();
         let limits = run::limits(&context.loaded.config);
         let root: &Path = self.layout.root();
-        let space = self.fs.space(root).with_context(|| format!("look at the free space of {}", root.display()))?;
+        let space =
+            self.fs.space(root).with_context(|| format!("look at the free space of {}", root.display()))?;
         let kept = files.iter().map(|file| file.size).sum();
         let allowed = allowance(&limits, space, kept, context.loaded.config.recorder.rotation_size.0);
         Ok(may_hold(&files, &limits, allowed)?)
@@ -114,7 +115,8 @@ fn choose(args: &HoldArgs, rows: &[Row], context: &Context) -> Result<Vec<Captur
         chosen.push(name);
     }
     let of_range = rows.iter().map(|row| &row.facts).filter(|facts| {
-        range.is_bounded() && facts.first.zip(facts.last).is_some_and(|(first, last)| range.touches(first, last))
+        range.is_bounded()
+            && facts.first.zip(facts.last).is_some_and(|(first, last)| range.touches(first, last))
     });
     chosen.extend(of_range.map(|facts| facts.name));
     chosen.sort_by_key(|name| name.number());

@@ -5,6 +5,15 @@ use std::io::{IsTerminal, stderr};
 use tracing::Level;
 use tracing_subscriber::fmt;
 
+/// Seconds are fine enough for people, and UTC is what file names and analysts use.
+struct Utc;
+
+impl fmt::time::FormatTime for Utc {
+    fn format_time(&self, to: &mut fmt::format::Writer<'_>) -> std::fmt::Result {
+        write!(to, "{}", chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ"))
+    }
+}
+
 /// Lets messages down to `level` through to standard error. On a terminal they carry the time; what keeps them elsewhere
 /// stamps them itself.
 pub(super) fn start(level: Level) {
@@ -14,6 +23,6 @@ pub(super) fn start(level: Level) {
     let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
         format.without_time().try_init()
     } else {
-        format.with_timer(fmt::time::ChronoUtc::rfc_3339()).try_init()
+        format.with_timer(Utc).try_init()
     };
 }

@@ -7,10 +7,11 @@ mod index;
 pub mod list;
 mod log;
 pub mod output;
+mod progress;
 mod replay;
 mod run;
-mod status;
 pub mod state;
+mod status;
 pub mod table;
 pub mod time;
 
@@ -24,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{DataDir, Loaded, Sources, load};
 use crate::store::entry::Entry;
 use crate::store::ledger;
+use crate::sys::fs::RealFs;
 use output::{Exit, Output, UsageError};
 
 /// The flight recorder of a network tap
@@ -78,6 +80,7 @@ enum Command {
 struct Context {
     loaded: Loaded,
     data_dir: DataDir,
+    why: String,
 }
 
 /// Runs the command line; returns how it ended.
@@ -129,13 +132,14 @@ impl Context {
     fn of_query(common: &Common, out: &mut Output) -> Result<Self> {
         let loaded = read_config(&common.sources(Vec::new()), out)?;
         let data_dir = loaded.config.data_dir_of_query();
-        Ok(Self { loaded, data_dir })
+        let why = data_dir.why.to_string();
+        Ok(Self { loaded, data_dir, why })
     }
 
     fn place(&self) -> list::Place<'_> {
         list::Place {
             data_dir: &self.data_dir.path,
-            why: &self.data_dir.why,
+            why: &self.why,
             runtime_dir: &self.loaded.config.service.runtime_dir,
         }
     }
@@ -151,5 +155,5 @@ fn read_config(sources: &Sources, out: &mut Output) -> Result<Loaded> {
 }
 
 fn read_ledger(path: &Path) -> Result<Vec<Entry>, String> {
-    ledger::read(path).map(|loaded| loaded.entries).map_err(|error| error.to_string())
+    ledger::load(&RealFs::default(), path).map(|loaded| loaded.entries).map_err(|error| error.to_string())
 }

@@ -11,20 +11,37 @@ use super::table::Table;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
     /// Done.
-    Ok = 0,
+    Ok,
     /// Something failed.
-    Failure = 1,
+    Failure,
     /// Wrong usage or configuration.
-    Usage = 2,
+    Usage,
     /// A filter or a time range left nothing.
-    NothingLeft = 3,
+    NothingLeft,
     /// Data was found damaged.
-    Damaged = 4,
+    Damaged,
+    /// What monitoring calls a warning; only of commands that speak its language.
+    Warning,
+    /// What monitoring calls critical; likewise.
+    Critical,
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failure | Self::Warning => 1,
+            Self::Usage | Self::Critical => 2,
+            Self::NothingLeft => 3,
+            Self::Damaged => 4,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -65,9 +82,9 @@ impl Output {
         self.terminal
     }
 
-    /// Standard output for bytes that are no text; buffered.
-    pub fn bytes(&mut self) -> &mut dyn Write {
-        &mut self.out
+    /// Standard output, for bytes that are no text; nothing else can be answered after that.
+    pub fn take_bytes(&mut self) -> Box<dyn Write> {
+        std::mem::replace(&mut self.out, Box::new(io::sink()))
     }
 
     /// A line of an answer.
@@ -228,8 +245,7 @@ pub(super) mod tests {
 
     #[test]
     fn exit_codes_are_a_contract() {
-        let codes =
-            [Exit::Ok, Exit::Failure, Exit::Usage, Exit::NothingLeft, Exit::Damaged].map(|exit| exit as u8);
+        let codes = [Exit::Ok, Exit::Failure, Exit::Usage, Exit::NothingLeft, Exit::Damaged].map(Exit::code);
         assert_eq!(codes, [0, 1, 2, 3, 4]);
         let mut output = Output::to(io::sink(), io::sink(), false);
         assert_eq!(output.finish(Err(UsageError("no".to_owned()).into())), Exit::Usage);

@@ -31,14 +31,20 @@ pub(super) fn replay(args: &ReplayArgs, common: &Common, out: &mut Output) -> Re
 }
 
 /// Replays files; also what `run` does with `PCAP_FILE`.
-pub(super) fn of_files(files: &[PathBuf], retention: bool, loaded: &Loaded, out: &mut Output) -> Result<Exit> {
+pub(super) fn of_files(
+    files: &[PathBuf],
+    retention: bool,
+    loaded: &Loaded,
+    out: &mut Output,
+) -> Result<Exit> {
     // The files' own messages are the answer here; of the service's only what went wrong is worth a word.
     log::start(tracing::Level::WARN);
     let config = &loaded.config;
     let data_dir = config.data_dir_of_writer();
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop)).context("listen for signals")?;
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .context("listen for signals")?;
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
     }
     let bar = Bar::new("replaying");

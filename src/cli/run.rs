@@ -1,7 +1,5 @@
 //! `tapkeep run`: the service.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::Args;
 use tracing::warn;
@@ -12,7 +10,7 @@ use crate::capture::filter::Filter;
 use crate::capture::live::TapConfig;
 use crate::config::units::Share;
 use crate::config::{Config, Loaded, load};
-use crate::daemon::plan::Plan;
+use crate::daemon::pipeline::Plan;
 use crate::daemon::service::{self, Service};
 use crate::packet::LinkType;
 use crate::store::recorder::Rotation;

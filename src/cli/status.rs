@@ -11,7 +11,9 @@ use crate::sys::clock::{Clock, RealClock};
 
 /// What `status` is asked.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code: 0 ok, 1 warning (packets lost, waiting, index stale), 2 not running, 3 unknown.")]
+#[command(
+    after_help = "Exit code: 0 ok, 1 warning (packets lost, waiting, index stale), 2 not running, 3 unknown."
+)]
 pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
@@ -45,35 +47,51 @@ pub(super) fn status(args: &StatusArgs, context: &Context, out: &mut Output) -> 
 fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
     let mut line = |key: &str, value: String| out.line(format_args!("{key:<14}{value}"));
     let port = state.interface.as_deref().unwrap_or("no interface");
-    line("State", match &state.activity {
-        Activity::Starting => format!("{port}: starting"),
-        Activity::Capturing => format!("{port}: capturing"),
-        Activity::Waiting(reason) => format!("{port}: waiting, {reason}"),
-        Activity::Stopping => format!("{port}: stopping"),
-    })?;
+    line(
+        "State",
+        match &state.activity {
+            Activity::Starting => format!("{port}: starting"),
+            Activity::Capturing => format!("{port}: capturing"),
+            Activity::Waiting(reason) => format!("{port}: waiting, {reason}"),
+            Activity::Stopping => format!("{port}: stopping"),
+        },
+    )?;
     let bits = state.byte_rate * 8.0 / 1e6;
     line("Rate", format!("{} packets/s, {bits:.1} Mb/s", count(state.packet_rate.round() as u64)))?;
     line("Received", format!("{} packets, {}", count(state.packets), bytes(state.bytes)))?;
-    let lost: Vec<_> = state.losses.by_cause().iter().map(|(cause, lost)| {
-        format!("{} {cause}", lost.map_or_else(|| "?".to_owned(), count))
-    }).collect();
+    let lost: Vec<_> = state
+        .losses
+        .by_cause()
+        .iter()
+        .map(|(cause, lost)| format!("{} {cause}", lost.map_or_else(|| "?".to_owned(), count)))
+        .collect();
     line("Lost", lost.join(", "))?;
     if let Some(recording) = &state.recording {
         let percent = recording.size * 100 / recording.rotation_size.max(1);
-        line("Recording", format!("{}, {} packets, {percent} % full", recording.name, count(recording.packets)))?;
+        line(
+            "Recording",
+            format!("{}, {} packets, {percent} % full", recording.name, count(recording.packets)),
+        )?;
     }
-    let unsynced = state.oldest_unsynced_ms.map_or_else(|| "everything is synced".to_owned(), |age| {
-        format!("oldest packet not synced: {}", duration(age))
-    });
+    let unsynced = state.oldest_unsynced_ms.map_or_else(
+        || "everything is synced".to_owned(),
+        |age| format!("oldest packet not synced: {}", duration(age)),
+    );
     line("Sync", unsynced)?;
     let queue = &state.queue;
     let lasts = queue.seconds.map_or_else(String::new, |s| format!(", {s:.1} s at this rate"));
-    line("Queue", format!("{} of {} blocks waiting; {}{lasts}", queue.waiting, queue.blocks, bytes(queue.bytes)))?;
+    line(
+        "Queue",
+        format!("{} of {} blocks waiting; {}{lasts}", queue.waiting, queue.blocks, bytes(queue.bytes)),
+    )?;
     line("Kernel ring", bytes(state.kernel_buffer))?;
     if let Some(disk) = state.disk {
         line("Disk", format!("{} free of {}", bytes(disk.free), bytes(disk.total)))?;
     }
-    line("Index", if state.index_stale { "stale; the files answer".to_owned() } else { "current".to_owned() })?;
+    line(
+        "Index",
+        if state.index_stale { "stale; the files answer".to_owned() } else { "current".to_owned() },
+    )?;
     if let Some(what) = &state.busy_with {
         line("Beside", what.clone())?;
     }

@@ -118,6 +118,11 @@ impl Percent {
         Self(if value > 100 { 100 } else { value })
     }
 
+    /// Hundredths.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
     /// Reads `5%`; `0` needs no sign.
     pub fn parse(text: &str) -> Option<Self> {
         let value = read(text, &[("%", 1)], None)?;

@@ -30,7 +30,7 @@ pub enum Parcel {
 }
 
 /// Parcels without a block that may wait; more of them are held back until the recorder catches up.
-pub const SPARE_PARCELS: usize = 64;
+pub(super) const SPARE_PARCELS: usize = 64;
 
 /// The longest a packet stays in a part-filled block while the recorder is idle.
 const HAND_ON: Duration = Duration::from_millis(500);
@@ -148,7 +148,7 @@ impl Feeder {
 }
 
 /// Captures until `stop` is set and the waker called.
-pub fn capture(
+pub(super) fn capture(
     mut tap: Tap,
     config: &TapConfig,
     mut feeder: Feeder,

@@ -260,14 +260,14 @@ impl ServiceState {
 
 /// The state file being kept up to date; removed when dropped.
 #[derive(Debug)]
-pub struct StateFile {
+pub(super) struct StateFile {
     path: PathBuf,
 }
 
 impl StateFile {
     /// Takes `state.json` below `runtime_dir`, or, if a live service of another data directory has it, one with our process
     /// id in its name.
-    pub fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> std::io::Result<Self> {
+    pub(super) fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> std::io::Result<Self> {
         std::fs::create_dir_all(runtime_dir)?;
         let plain = runtime_dir.join(STATE_FILE);
         let taken = ServiceState::read(&plain).is_some_and(|s| s.is_fresh(up_ms) && s.data_dir != data_dir);
@@ -276,7 +276,7 @@ impl StateFile {
     }
 
     /// Replaces its contents.
-    pub fn write(&self, state: &ServiceState) -> std::io::Result<()> {
+    pub(super) fn write(&self, state: &ServiceState) -> std::io::Result<()> {
         let new = self.path.with_extension(format!("{}.new", std::process::id()));
         std::fs::write(&new, serde_json::to_vec_pretty(state)?)?;
         std::fs::rename(new, &self.path)

@@ -13,7 +13,7 @@ use crate::store::catalog::{Catalog, Change};
 
 /// What the index is told.
 #[derive(Debug)]
-pub enum Update {
+pub(super) enum Update {
     /// The catalog has changed.
     Changes(Vec<Change>),
     /// This is the catalog; whatever differs is to be made equal.
@@ -21,7 +21,7 @@ pub enum Update {
 }
 
 /// Follows until there are no more updates.
-pub fn follow(mut index: IndexWriter, updates: &Receiver<Update>, health: &Arc<Health>) {
+pub(super) fn follow(mut index: IndexWriter, updates: &Receiver<Update>, health: &Arc<Health>) {
     for update in updates {
         match update {
             Update::Changes(changes) => {

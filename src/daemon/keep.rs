@@ -18,7 +18,7 @@ use crate::store::salvage::Salvaged;
 
 /// What the keeper is told.
 #[derive(Debug)]
-pub enum Message {
+pub(super) enum Message {
     /// A file has its final name.
     Sealed(Box<Entry>),
     /// Something to be written down.
@@ -41,7 +41,7 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 const HASTE: Duration = Duration::from_millis(100);
 
 /// What the keeper thread works with.
-pub struct KeepLoop {
+pub(super) struct KeepLoop {
     /// The files.
     pub keeper: Keeper,
     /// Where changes of the catalog go.
@@ -55,7 +55,7 @@ pub struct KeepLoop {
 }
 
 /// Salvages, then keeps until there are no more messages.
-pub fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
+pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
     running.salvage(messages);
     let mut looked = Instant::now();
     loop {
@@ -159,9 +159,14 @@ fn sealed(entry: &Entry) {
     let Act::Seal { capture } = &entry.act else { return };
     let lost = capture.losses.total().map_or_else(|| "an unknown number".to_owned(), |lost| lost.to_string());
     match capture.doubtful_from {
-        None => info!("sealed {}: {} packets, {} bytes, {lost} lost", capture.name, capture.packets, capture.size),
+        None => {
+            info!("sealed {}: {} packets, {} bytes, {lost} lost", capture.name, capture.packets, capture.size)
+        }
         Some(from) => {
-            warn!("sealed {}: {} packets, {lost} lost, doubtful from byte {from}", capture.name, capture.packets);
+            warn!(
+                "sealed {}: {} packets, {lost} lost, doubtful from byte {from}",
+                capture.name, capture.packets
+            );
         }
     }
 }
@@ -176,7 +181,9 @@ fn say(kept: &Kept) {
             let why = end.as_str();
             warn!("salvaged {}: {} packets, {cut} bytes cut, {why}", facts.name, facts.packets);
         }
-        Kept::Salvaged(Salvaged::Completed(facts)) => info!("completed the interrupted sealing of {}", facts.name),
+        Kept::Salvaged(Salvaged::Completed(facts)) => {
+            info!("completed the interrupted sealing of {}", facts.name)
+        }
         Kept::Salvaged(Salvaged::Empty(name)) => info!("{name}.part held no packet and is gone"),
         Kept::Salvaged(Salvaged::Aside(name, aside)) => {
             warn!("{name}.part cannot be read as a capture file; put aside as {aside}");

@@ -12,10 +12,10 @@ mod feed;
 mod health;
 mod index;
 mod keep;
-mod pipeline;
+pub mod pipeline;
 mod record;
 pub mod replay;
 pub mod service;
-mod setup;
+pub mod setup;
 
 pub use health::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};

@@ -11,10 +11,10 @@ use tracing::error;
 
 use super::feed::{Feeder, Parcel, SPARE_PARCELS};
 use super::health::Health;
+use super::index;
 use super::keep::{self, KeepLoop, Message};
 use super::record::{self, RecordLoop};
 use super::setup::DataDirectory;
-use super::index;
 use crate::index::writer::IndexWriter;
 use crate::store::block::{BlockPool, BlockReturn};
 use crate::store::entry::Act;

@@ -28,7 +28,7 @@ const TURN: Duration = Duration::from_millis(200);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// What the recorder thread works with.
-pub struct RecordLoop {
+pub(super) struct RecordLoop {
     /// The files; `None` passes blocks through without saving.
     pub recorder: Option<Recorder>,
     /// Blocks there are.
@@ -65,7 +65,7 @@ struct Running {
 }
 
 /// Records until the parcels end and all files are sealed.
-pub fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) {
+pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) {
     let mut running = Running { setup, stalled: None, down: None, complained: false };
     loop {
         running.setup.health.waiting.set(parcels.len() as u64);
@@ -178,7 +178,8 @@ impl Running {
         let Some((since, reason)) = self.down.take() else { return };
         let duration = now.up.saturating_sub(since.up);
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let _ = self.setup.keeper.send(Message::Note(Act::Gap { from: Some(since.wall), duration_ms, reason }));
+        let _ =
+            self.setup.keeper.send(Message::Note(Act::Gap { from: Some(since.wall), duration_ms, reason }));
     }
 
     fn tick(&mut self) {
@@ -224,7 +225,8 @@ impl Running {
         while recorder.is_sealing() && !self.setup.abandon.load(Ordering::Relaxed) {
             match sealed.recv_timeout(TURN) {
                 Ok(()) => recorder.sealed(),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) if self.setup.clock.now().up < deadline => {}
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) if self.setup.clock.now().up < deadline => {
+                }
                 Err(_) => break,
             }
         }
@@ -245,10 +247,17 @@ fn count(block: &Block, from: usize, to: usize) -> u64 {
 }
 
 /// The sealer thread: does the recorder's jobs until there are no more, trying again what failed.
-pub fn seal(mut sealer: Sealer, jobs: &Receiver<Job>, done: &Sender<()>, keeper: &Sender<Message>, abandon: &AtomicBool) {
+pub(super) fn seal(
+    mut sealer: Sealer,
+    jobs: &Receiver<Job>,
+    done: &Sender<()>,
+    keeper: &Sender<Message>,
+    abandon: &AtomicBool,
+) {
     let mut backoff = BACKOFF.0;
     loop {
-        let job = if sealer.has_delayed() { jobs.recv_timeout(backoff) } else { jobs.recv().map_err(Into::into) };
+        let job =
+            if sealer.has_delayed() { jobs.recv_timeout(backoff) } else { jobs.recv().map_err(Into::into) };
         match job {
             Ok(job) => sealer.handle(job).into_iter().for_each(|report| tell(report, done, keeper)),
             Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
@@ -274,7 +283,9 @@ fn tell(report: Report, done: &Sender<()>, keeper: &Sender<Message>) {
         Report::Removed(name) => info!("{name} held no packet and is gone"),
         Report::Abandoned(name, error) => warn!("seal {name}: {error}; it stays under its .part name"),
         Report::SyncFailed(name, error) => {
-            return warn!("sync {name}: {error}; it is sealed with what was synced before, and a new file begun");
+            return warn!(
+                "sync {name}: {error}; it is sealed with what was synced before, and a new file begun"
+            );
         }
         Report::Delayed(name, error) => return warn!("seal {name}: {error}; trying again"),
     }

@@ -49,7 +49,8 @@ pub fn replay(
     warn: &mut dyn FnMut(String),
 ) -> anyhow::Result<Replayed> {
     // Every file must at least open before anything is written.
-    let sizes: Vec<_> = files.iter().map(|file| Ok(Import::open(file)?.total())).collect::<anyhow::Result<_>>()?;
+    let sizes: Vec<_> =
+        files.iter().map(|file| Ok(Import::open(file)?.total())).collect::<anyhow::Result<_>>()?;
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     let data = DataDirectory::lock(data_dir)?.open(Some(names.join(" ")), plan.save)?;
     let health = Arc::new(Health::default());
@@ -101,12 +102,7 @@ impl Source<'_> {
     }
 
     /// The packets of the link type at place `at` of `links`, which gets those that come up.
-    fn pass(
-        &mut self,
-        import: &mut Import,
-        links: &mut Vec<LinkType>,
-        at: usize,
-    ) -> anyhow::Result<()> {
+    fn pass(&mut self, import: &mut Import, links: &mut Vec<LinkType>, at: usize) -> anyhow::Result<()> {
         let mut seen = 0_u64;
         loop {
             match import.next() {
@@ -116,7 +112,9 @@ impl Source<'_> {
                     }
                     let format =
                         Format { link: packet.link, precision: packet.precision, snaplen: MAX_SNAPLEN };
-                    if links.get(at) == Some(&packet.link) && !self.feeder.push_patiently(&packet.frame, format) {
+                    if links.get(at) == Some(&packet.link)
+                        && !self.feeder.push_patiently(&packet.frame, format)
+                    {
                         bail!("the recorder has ended; see the message before");
                     }
                 }

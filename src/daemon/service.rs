@@ -161,7 +161,12 @@ impl Watch {
             interface: service.tap.interface.clone(),
             started: rfc3339(now.wall),
             kernel_buffer: service.tap.kernel_buffer,
-            queue: Queue { waiting: 0, blocks: pipeline.blocks, bytes: service.plan.queue_size, seconds: None },
+            queue: Queue {
+                waiting: 0,
+                blocks: pipeline.blocks,
+                bytes: service.plan.queue_size,
+                seconds: None,
+            },
             ..ServiceState::default()
         };
         let file = StateFile::claim(&service.runtime_dir, &root, up_ms(&now)).map_err(|error| {
@@ -207,7 +212,8 @@ impl Watch {
         state.packet_rate = (state.packets - packets) as f64 / ran;
         state.byte_rate = (state.bytes - bytes) as f64 / ran;
         state.queue.seconds = (state.byte_rate > 0.0).then(|| state.queue.bytes as f64 / state.byte_rate);
-        state.disk = self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
+        state.disk =
+            self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
         let Some(file) = &self.file else { return };
         if let Err(error) = file.write(state) {
             warn!("tell the state: {error}");

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::store::SharedLedger;
 use crate::store::entry::{Act, Entry};
 use crate::store::layout::Layout;
-use crate::store::ledger::{Ledger, LedgerError};
+use crate::store::ledger::{Ledger, LedgerError, Loaded};
 use crate::store::names::CaptureName;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs::{Fs, RealFs};
@@ -66,6 +66,11 @@ impl DataDirectory {
     /// Makes `root` if need be, and locks it.
     pub fn lock(root: &Path) -> Result<Locked, SetupError> {
         make(root).map_err(failed("create data directory", root))?;
+        Self::lock_existing(root)
+    }
+
+    /// Locks `root`, which must be there.
+    pub fn lock_existing(root: &Path) -> Result<Locked, SetupError> {
         let root = root.canonicalize().map_err(failed("find data directory", root))?;
         let (layout, fs) = (Layout::new(&root), Arc::new(RealFs::for_dir(&root)));
         let lock = lock(&layout)?;
@@ -84,15 +89,28 @@ impl Locked {
             fs.sync_dir(layout.root()).map_err(failed("sync data directory", layout.root()))?;
         }
         let clock = Arc::new(RealClock);
-        let (ledger, loaded) = Ledger::open(fs.clone(), &layout.ledger(), clock.clone())?;
-        for damage in &loaded.damage {
-            warn!("ledger {}: {damage}", layout.ledger().display());
-        }
+        let (ledger, loaded) = Ledger::open(fs.clone(), layout.ledger(), clock.clone())?;
+        tell_damage(&layout, &loaded);
         let (ledger, mut entries) = (SharedLedger::new(ledger), loaded.entries);
-        let start = Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };
+        let start =
+            Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };
         entries.push(ledger.append(start)?);
         let next_number = highest_number(fs.as_ref(), &layout, &entries) + 1;
         Ok(DataDirectory { fs, clock, layout, ledger, entries, next_number, _lock: lock })
+    }
+}
+
+fn tell_damage(layout: &Layout, loaded: &Loaded) {
+    let ledger = layout.ledger();
+    if loaded.foreign {
+        warn!("{} is no ledger of this version; a new one is begun", ledger.display());
+    }
+    let lost: u64 = loaded.lost.iter().map(|range| range.end - range.start).sum();
+    if lost > 0 {
+        warn!("{} was damaged: {lost} bytes of it are lost, the rest is kept", ledger.display());
+    }
+    if let Some(error) = &loaded.not_replaced {
+        warn!("{error}");
     }
 }
 
@@ -113,7 +131,8 @@ fn make(root: &Path) -> io::Result<()> {
 fn lock(layout: &Layout) -> Result<File, SetupError> {
     let path = layout.lock();
     let fail = |source| SetupError::Io { what: "open lock file", path: path.clone(), source };
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail)?;
     match file.try_lock_exclusive() {
         Ok(()) => Ok(file),
         Err(e) if e.kind() == fs2::lock_contended_error().kind() => {
@@ -126,6 +145,7 @@ fn lock(layout: &Layout) -> Result<File, SetupError> {
 /// The highest index number in names and ledger. A directory that cannot be read is found out by the first write.
 fn highest_number(fs: &dyn Fs, layout: &Layout, entries: &[Entry]) -> u64 {
     let listing = fs.read_dir(&layout.captures()).unwrap_or_default();
-    let named = listing.iter().filter_map(|file| CaptureName::parse(&file.name)).map(|(name, _)| name.number());
-    named.chain(entries.iter().filter_map(|entry| entry.act.highest_number())).max().unwrap_or(0)
+    let named =
+        listing.iter().filter_map(|file| CaptureName::parse(&file.name)).map(|(name, _)| name.number());
+    named.chain(entries.iter().map(|entry| entry.act.highest())).max().unwrap_or(0)
 }

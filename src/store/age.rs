@@ -71,11 +71,6 @@ impl RunningClock {
         self.advance(stamp, false)
     }
 
-    /// What tells the boot that was entered last from others.
-    pub fn boot(&self) -> &str {
-        self.boot.as_ref().map_or("", |boot| &boot.id)
-    }
-
     fn enter(&mut self, id: &str, stamp: Stamp) {
         let old = self.boot.take_if(|boot| boot.id != id || id.is_empty() || stamp.up_ms < boot.last.up_ms);
         if self.boot.is_some() {

@@ -138,7 +138,9 @@ impl Catalog {
     /// Follows one more act.
     pub fn apply(&mut self, entry: &Entry) -> Vec<Change> {
         match &entry.act {
-            Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture } => self.put(capture.clone()),
+            Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture } => {
+                self.put(capture.clone())
+            }
             Act::Evict { capture, reason } => {
                 self.evict(capture.clone(), Eviction { at: entry.at, reason: reason.clone() })
             }

@@ -100,7 +100,8 @@ pub enum Act {
         /// What is wrong, and what was done.
         what: String,
     },
-    /// Entries of before were dropped; files older than this entry carry their age in it.
+    /// Entries of before were dropped, the starts that their `up_ms` belongs to among them: the age of a file sealed before
+    /// this entry is the one told here plus what has passed since. Several follow each other if there are many files.
     Compacted {
         /// The boot in which that was.
         boot: String,
@@ -112,16 +113,17 @@ pub enum Act {
 }
 
 impl Act {
-    /// The highest index number that it tells of.
-    pub fn highest_number(&self) -> Option<u64> {
+    /// The highest index number that it names; 0 if none.
+    pub fn highest(&self) -> u64 {
         match self {
             Self::Seal { capture }
             | Self::Salvage { capture, .. }
             | Self::Found { capture }
-            | Self::Evict { capture, .. } => Some(capture.name.number()),
-            Self::Hold { name } | Self::Release { name } => Some(name.number()),
-            Self::Compacted { highest, .. } => Some(*highest),
-            _ => None,
+            | Self::Evict { capture, .. } => capture.name.number(),
+            Self::Hold { name } | Self::Release { name } => name.number(),
+            Self::Damage { file, .. } => CaptureName::parse(file).map_or(0, |(name, _)| name.number()),
+            Self::Compacted { highest, .. } => *highest,
+            Self::Start { .. } | Self::Stop { .. } | Self::Gap { .. } | Self::ClockStep { .. } => 0,
         }
     }
 }

@@ -169,7 +169,8 @@ impl Keeper {
 
     /// Takes in the finished files that the ledger does not know, and takes note of those that are gone.
     pub fn reconcile(&mut self) -> Vec<Kept> {
-        let mut kept: Vec<_> = self.catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name)).collect();
+        let mut kept: Vec<_> =
+            self.catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name)).collect();
         for unknown in self.catalog.unknown().to_vec() {
             let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
             let facts = match self.fs.open_read(&path) {
@@ -190,14 +191,17 @@ impl Keeper {
 
     /// Carries retention out; `growing` is the length of the file being written.
     pub fn enforce(&mut self, growing: u64) -> Result<Vec<Kept>, KeepError> {
-        let listing = list(self.fs.as_ref(), &self.layout).map_err(|source| KeepError::Io { what: "list pcaps/".to_owned(), source })?;
+        let listing = list(self.fs.as_ref(), &self.layout)
+            .map_err(|source| KeepError::Io { what: "list pcaps/".to_owned(), source })?;
         let names: Vec<_> = listing.iter().filter_map(|file| CaptureName::parse(&file.name)).collect();
         let mut kept = self.follow_markers(&names)?;
         let Some(limits) = self.limits else { return Ok(kept) };
         let space = uninterrupted(|| self.fs.space(self.layout.root()));
-        let space = space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
+        let space =
+            space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
         let now = self.clock.now();
-        if self.awaited.as_ref().is_some_and(|awaited| space.free >= awaited.free || now.up >= awaited.until) {
+        if self.awaited.as_ref().is_some_and(|awaited| space.free >= awaited.free || now.up >= awaited.until)
+        {
             self.awaited = None;
         }
         let room = Room {
@@ -232,8 +236,8 @@ impl Keeper {
             let number = facts.name.number();
             (number, now.saturating_sub(self.sealed_at.get(&number).copied().unwrap_or(now)))
         };
-        let ages = self.catalog.captures().map(age).collect();
-        self.ledger.compact(self.running.boot(), ages, self.catalog.highest())?;
+        let ages: Vec<_> = self.catalog.captures().map(age).collect();
+        self.ledger.compact(&ages)?;
         Ok(true)
     }
 
@@ -309,7 +313,10 @@ impl Keeper {
     fn evict(&mut self, eviction: &Eviction) -> Kept {
         let Some(facts) = self.catalog.capture(eviction.number).cloned() else {
             let name = CaptureName::new(eviction.number, 0);
-            return Kept::NotEvicted(name, KeepError::Io { what: "find it".to_owned(), source: io::ErrorKind::NotFound.into() });
+            return Kept::NotEvicted(
+                name,
+                KeepError::Io { what: "find it".to_owned(), source: io::ErrorKind::NotFound.into() },
+            );
         };
         let name = facts.name;
         self.remove(facts, eviction).unwrap_or_else(|error| Kept::NotEvicted(name, error))

@@ -28,7 +28,12 @@ pub struct PartFile {
 
 impl PartFile {
     /// Creates the file and writes its header; leaves nothing behind if that fails.
-    pub(super) fn create(fs: &dyn Fs, layout: &Layout, name: CaptureName, format: &Format) -> io::Result<Self> {
+    pub(super) fn create(
+        fs: &dyn Fs,
+        layout: &Layout,
+        name: CaptureName,
+        format: &Format,
+    ) -> io::Result<Self> {
         let path = layout.captures().join(name.file_name(Role::Part));
         let file = uninterrupted(|| fs.create(&path))?;
         if let Err((_, error)) = write_full(file.as_ref(), &format.encode(), 0) {
@@ -71,7 +76,11 @@ impl PartFile {
 
     /// Appends whole records. If the disk takes only some, the file keeps the whole ones among them, and the error says
     /// how many bytes that are.
-    pub(super) fn append(&self, records: &[u8], whole: impl Fn(usize) -> usize) -> Result<(), (usize, io::Error)> {
+    pub(super) fn append(
+        &self,
+        records: &[u8],
+        whole: impl Fn(usize) -> usize,
+    ) -> Result<(), (usize, io::Error)> {
         let offset = self.written();
         let Err((done, error)) = write_full(self.file.as_ref(), records, offset) else {
             self.written.store(offset + records.len() as u64, Ordering::Release);

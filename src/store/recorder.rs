@@ -113,7 +113,13 @@ pub struct Recorder {
 
 impl Recorder {
     /// A recorder that gives its first file `next_number`.
-    pub fn new(fs: Arc<dyn Fs>, layout: Layout, rotation: Rotation, next_number: u64, jobs: Sender<Job>) -> Self {
+    pub fn new(
+        fs: Arc<dyn Fs>,
+        layout: Layout,
+        rotation: Rotation,
+        next_number: u64,
+        jobs: Sender<Job>,
+    ) -> Self {
         Self {
             fs,
             layout,
@@ -198,7 +204,9 @@ impl Recorder {
     pub fn tick(&mut self, now: Duration) {
         self.note_synced();
         let Some(growing) = &mut self.growing else { return };
-        if growing.part.is_doubtful() || self.rotation.interval.is_some_and(|every| now >= growing.since + every) {
+        if growing.part.is_doubtful()
+            || self.rotation.interval.is_some_and(|every| now >= growing.since + every)
+        {
             return self.rotate();
         }
         if now >= growing.next_sync && growing.syncing.is_none() && growing.unsynced.is_some() {
@@ -236,7 +244,8 @@ impl Recorder {
     fn ensure_file(&mut self, block: &Block, rest: &[u8], now: Duration) -> Result<(), Refused> {
         if let Some(growing) = &self.growing {
             let room = self.rotation.size.saturating_sub(growing.part.written());
-            let first = records(rest).next().map_or(0, |(_, frame)| super::format::RECORD_HEADER + frame.data.len());
+            let first =
+                records(rest).next().map_or(0, |(_, frame)| super::format::RECORD_HEADER + frame.data.len());
             let ended = growing.format != block.format()
                 || first as u64 > room
                 || growing.part.is_doubtful()

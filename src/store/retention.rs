@@ -337,13 +337,8 @@ mod tests {
     #[test]
     fn half_of_a_limit_may_be_held() {
         let file = |number, held| Candidate { number, size: 10, age: Duration::ZERO, held };
-        let limits = Limits {
-            count: Some(4),
-            bytes: None,
-            age: None,
-            min_free: MinFree::Bytes(0),
-            floor_percent: 50,
-        };
+        let limits =
+            Limits { count: Some(4), bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50 };
         let files = [file(1, true), file(2, true), file(3, false)];
         assert_eq!(may_hold(&files, &limits, 40), Ok(()));
         assert_eq!(may_hold(&files, &limits, 39), Err(HoldRefused::Bytes { wanted: 20, limit: 39 }));

@@ -88,7 +88,11 @@ impl Salvage<'_> {
         };
         if found.tally.packets == 0 {
             let rest = is_zero(file.as_ref(), found.len).map_err(self.fail(name, "read"))?;
-            return if rest || found.end != End::Implausible { self.drop_empty(name) } else { self.put_aside(name) };
+            return if rest || found.end != End::Implausible {
+                self.drop_empty(name)
+            } else {
+                self.put_aside(name)
+            };
         }
         if let Some(facts) = part.seal.clone().filter(|facts| facts.size == found.len) {
             self.rename(name, Role::Sealed)?;
@@ -112,7 +116,8 @@ impl Salvage<'_> {
     }
 
     fn drop_empty(&self, name: CaptureName) -> Result<Salvaged, SalvageError> {
-        uninterrupted(|| self.fs.remove(&self.path(name, Role::Part))).map_err(self.fail(name, "remove empty"))?;
+        uninterrupted(|| self.fs.remove(&self.path(name, Role::Part)))
+            .map_err(self.fail(name, "remove empty"))?;
         Ok(Salvaged::Empty(name))
     }
 
@@ -127,7 +132,8 @@ impl Salvage<'_> {
     fn rename(&self, name: CaptureName, to: Role) -> Result<(), SalvageError> {
         let (from, to) = (self.path(name, Role::Part), self.path(name, to));
         uninterrupted(|| self.fs.rename_new(&from, &to)).map_err(self.fail(name, "rename"))?;
-        uninterrupted(|| self.fs.sync_dir(&self.layout.captures())).map_err(self.fail(name, "sync the directory"))
+        uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
+            .map_err(self.fail(name, "sync the directory"))
     }
 
     fn path(&self, name: CaptureName, role: Role) -> PathBuf {

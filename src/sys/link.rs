@@ -22,7 +22,9 @@ pub fn link(name: &str) -> io::Result<Link> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let Ok(index) = netdevice::name_to_index(&socket, name) else { return Ok(Link::Absent) };
     let attribute = |what| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"));
-    let flags = attribute("flags").ok().and_then(|text| u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok());
+    let flags = attribute("flags")
+        .ok()
+        .and_then(|text| u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok());
     const IFF_UP: u32 = 1;
     if flags.is_some_and(|flags| flags & IFF_UP == 0) {
         return Ok(Link::Down);

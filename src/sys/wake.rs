@@ -32,7 +32,8 @@ impl Waker {
 pub fn wait(fd: Option<BorrowedFd<'_>>, waker: &Waker, timeout: Duration) -> io::Result<()> {
     let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
     let waking = waker.0.as_fd();
-    let mut fds = [PollFd::from_borrowed_fd(waking, PollFlags::IN), PollFd::from_borrowed_fd(waking, PollFlags::IN)];
+    let mut fds =
+        [PollFd::from_borrowed_fd(waking, PollFlags::IN), PollFd::from_borrowed_fd(waking, PollFlags::IN)];
     let mut count = 1;
     if let Some(fd) = fd {
         fds[1] = PollFd::from_borrowed_fd(fd, PollFlags::IN);
