@@ -197,7 +197,7 @@ impl<'a> SequenceReader<'a> {
             && bytes[..len].ends_with(checkpoint.crc.as_bytes())
             && checkpoint.crc.len() == CRC_DIGITS
             && self.id.as_ref().is_none_or(|id| id == checkpoint.checkpoint);
-        let since = checkpoint.since.parse().unwrap_or(u64::MAX);
+        let since = checkpoint.since.parse().ok()?;
         let found = Found { at, since, end: at + len as u64 };
         placed.then(|| (found, checkpoint.checkpoint.to_owned(), checkpoint.crc.to_owned()))
     }

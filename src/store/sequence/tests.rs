@@ -25,19 +25,19 @@ impl FsFile for Bytes {
         Ok(self.0.len() as u64)
     }
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn start_writeback(&self, _: u64, _: u64) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn sync(&self) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn truncate(&self, _: u64) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
