@@ -23,7 +23,7 @@ use self::load::Contents;
 use super::entry::{Act, Entry};
 use super::sequence::{SequenceError, SequenceWriter};
 use crate::sys::clock::Clock;
-use crate::sys::fs::{Fs, FsFile, sync_full, write_full};
+use crate::sys::fs::{Fs, FsFile, sync_full, uninterrupted, write_full};
 use crate::sys::random::random_u64;
 
 pub use load::{Loaded, load};
@@ -209,7 +209,7 @@ impl Ledger {
     }
 
     fn append_to(&mut self, writer: SequenceWriter) -> Result<(), LedgerError> {
-        let file = self.fs.open(&self.path).map_err(failed("open", &self.path))?;
+        let file = uninterrupted(|| self.fs.open(&self.path)).map_err(failed("open", &self.path))?;
         self.open = Some(Open::new(file, writer.with_limit(MAX_ENTRY)));
         Ok(())
     }
@@ -252,8 +252,8 @@ impl Ledger {
         }
         writer.checkpoint(&mut bytes)?;
 
-        absent_is_fine(self.fs.remove(&tmp)).map_err(fail("clear the way for"))?;
-        let file = self.fs.create(&tmp).map_err(fail("create"))?;
+        absent_is_fine(uninterrupted(|| self.fs.remove(&tmp))).map_err(fail("clear the way for"))?;
+        let file = uninterrupted(|| self.fs.create(&tmp)).map_err(fail("create"))?;
         let written = write_full(&*file, &bytes, 0).map_err(|(_, e)| fail("write")(e));
         if let Err(e) = written.and_then(|()| sync_full(&*file).map_err(fail("sync"))) {
             // It is in nobody's way, but it fills a disk that may be full.
@@ -265,9 +265,9 @@ impl Ledger {
         }
         // From here on it is not known which file has the name.
         self.open = None;
-        self.fs.replace(&tmp, &self.path).map_err(failed("replace", &self.path))?;
+        uninterrupted(|| self.fs.replace(&tmp, &self.path)).map_err(failed("replace", &self.path))?;
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        self.fs.sync_dir(dir).map_err(failed("make durable the name of", &self.path))?;
+        uninterrupted(|| self.fs.sync_dir(dir)).map_err(failed("make durable the name of", &self.path))?;
         self.open = Some(Open::new(file, writer));
         Ok(())
     }
@@ -276,8 +276,8 @@ impl Ledger {
     /// end does not take the place of another.
     fn keep_aside(&self, contents: &Contents) -> Result<(), LedgerError> {
         let aside = beside(&self.path, ".damaged");
-        let cleared = if contents.is_only_cut() { Ok(()) } else { self.fs.remove(&aside) };
-        match absent_is_fine(cleared).and_then(|()| self.fs.link(&self.path, &aside)) {
+        let cleared = if contents.is_only_cut() { Ok(()) } else { uninterrupted(|| self.fs.remove(&aside)) };
+        match absent_is_fine(cleared).and_then(|()| uninterrupted(|| self.fs.link(&self.path, &aside))) {
             // There are file systems without second names; what could be read of the file is in the new one.
             Err(e) if !matches!(e.kind(), AlreadyExists | PermissionDenied | Unsupported | NotFound) => {
                 Err(failed("keep aside", &self.path)(e))

@@ -8,7 +8,7 @@ use super::super::entry::{Act, Entry};
 use super::super::sequence::{End, Item, SequenceReader, Trust};
 use super::{FORMAT, LedgerError, MAX_ENTRY, VERSION};
 use crate::flow::jsonb;
-use crate::sys::fs::Fs;
+use crate::sys::fs::{Fs, uninterrupted};
 
 /// What a ledger holds.
 #[derive(Debug, Default)]
@@ -60,12 +60,12 @@ pub(super) struct Contents {
 impl Contents {
     pub(super) fn read(fs: &dyn Fs, path: &Path) -> Result<Self, LedgerError> {
         let failed = |source| LedgerError::Read { path: path.to_owned(), source };
-        let file = match fs.open_read(path) {
+        let file = match uninterrupted(|| fs.open_read(path)) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(e) => return Err(failed(e)),
         };
-        let len = file.len().map_err(failed)?;
+        let len = uninterrupted(|| file.len()).map_err(failed)?;
         let mut contents = Self::default();
         let mut reader = SequenceReader::new(&*file, len, MAX_ENTRY);
         while let Some(item) = reader.next() {

@@ -278,8 +278,9 @@ fn whatever_fails_no_acknowledged_entry_is_lost_and_the_next_ones_get_through() 
                 let acts = acts(&loaded);
                 assert!(entered.iter().all(|act| acts.contains(act)), "{errno} at {call}: {acts:?}");
             }
-            assert!(entered.len() >= 5, "{errno} at {call}: one failure, one entry");
-            assert!(errno != libc::EINTR || entered.len() == 6 || call < 40);
+            assert!(entered.len() >= 5, "{errno} at {call}: one failure costs at most one entry");
+            assert!(errno != libc::EINTR || entered.len() == 6, "{call}: an interruption is no failure");
+            ledger.append(seal(7)).or_else(|_| ledger.append(seal(8))).unwrap();
             let loaded = reload(&dir);
             assert!(is_sound(&loaded), "{errno} at {call}: {loaded:?}");
             if fs.left.load(Ordering::Relaxed) >= 0 {
@@ -383,7 +384,7 @@ proptest! {
             _ => Act::Start { version: "1".to_owned(), boot: n.to_string(), source: None },
         })).unwrap();
         let before = reload(&dir);
-        let starts = |loaded: &Loaded| acts(loaded).into_iter().filter(|a| matches!(a, Act::Start { .. })).next_back();
+        let starts = |loaded: &Loaded| acts(loaded).into_iter().rfind(|a| matches!(a, Act::Start { .. }));
         let ages: Vec<_> = existing.iter().map(|&number| (number, number * 7)).collect();
         ledger.compact(&ages).unwrap();
         let after = reload(&dir);

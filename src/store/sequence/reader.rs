@@ -197,7 +197,7 @@ impl<'a> SequenceReader<'a> {
             && bytes[..len].ends_with(checkpoint.crc.as_bytes())
             && checkpoint.crc.len() == CRC_DIGITS
             && self.id.as_ref().is_none_or(|id| id == checkpoint.checkpoint);
-        let since = checkpoint.since.parse().unwrap_or(u64::MAX);
+        let since = checkpoint.since.parse().ok()?;
         let found = Found { at, since, end: at + len as u64 };
         placed.then(|| (found, checkpoint.checkpoint.to_owned(), checkpoint.crc.to_owned()))
     }
@@ -276,10 +276,15 @@ fn fill(file: &dyn FsFile, buf: &mut [u8], at: u64) -> usize {
     if let Ok(got) = read_full(file, buf, at) {
         return got;
     }
-    for (index, page) in buf.chunks_mut(PAGE).enumerate() {
-        if read_full(file, page, at + (index * PAGE) as u64).is_err() {
-            page.fill(0);
+    let mut done = 0;
+    while done < buf.len() {
+        let offset = at + done as u64;
+        let left = PAGE - (offset % PAGE as u64) as usize;
+        let end = buf.len().min(done + left);
+        if read_full(file, &mut buf[done..end], offset).is_err() {
+            buf[done..end].fill(0);
         }
+        done = end;
     }
     buf.len()
 }

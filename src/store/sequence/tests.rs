@@ -13,7 +13,7 @@ struct Bytes(Vec<u8>, Option<u64>);
 
 impl FsFile for Bytes {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if self.1.is_some_and(|bad| (offset..offset + buf.len() as u64).contains(&bad)) {
+        if self.1.is_some_and(|bad| offset < bad + 4096 && bad < offset + buf.len() as u64) {
             return Err(io::Error::from_raw_os_error(5));
         }
         let rest = &self.0[self.0.len().min(offset as usize)..];
@@ -25,19 +25,19 @@ impl FsFile for Bytes {
         Ok(self.0.len() as u64)
     }
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn start_writeback(&self, _: u64, _: u64) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn sync(&self) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn truncate(&self, _: u64) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
     fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
-        unimplemented!()
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -193,9 +193,10 @@ proptest! {
     #[test]
     fn no_bytes_panic(mut bytes in any::<Vec<u8>>(), sample in any_sample(), at in any::<prop::sample::Index>()) {
         let at = at.index(sample.bytes.len());
+        let moved = bytes.len() != at;
         bytes.extend(&sample.bytes[at..]);
         let told = tell(&Bytes(bytes, None));
-        prop_assert!(at == 0 || told.verified.is_empty());
+        prop_assert!(!moved || told.verified.is_empty());
     }
 }
 
