@@ -53,11 +53,11 @@ pub struct Place<'a> {
     pub runtime_dir: &'a Path,
 }
 
-/// Answers. `ledger` reads the ledger at a path; it is called only if the index does not answer, and fails in words.
+/// Answers. `ledger` reads the ledger at a path; it is called only if the index does not answer, and fails in
+/// words.
 ///
-/// # Errors
-/// A contradictory range, a directory that cannot be read, an answer that cannot be written. With `--json` an empty
-/// document is printed all the same.
+/// # Errors A contradictory range, a directory that cannot be read, an answer that cannot be written. With
+/// `--json` an empty document is printed all the same.
 pub fn list(
     args: &ListArgs,
     place: &Place<'_>,
