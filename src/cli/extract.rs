@@ -263,7 +263,7 @@ impl Extraction {
             Err(error) => return Ok(Some(format!("{name}: {error}"))),
         };
         let precision = reader.format().precision;
-        while let Some((_, frame)) = reader.next().with_context(|| format!("read {name}"))? {
+        while let Some((_, frame)) = reader.next_record().with_context(|| format!("read {name}"))? {
             take(&frame, precision)?;
         }
         Ok(match reader.end() {

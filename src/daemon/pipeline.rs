@@ -48,7 +48,7 @@ pub struct Pipeline {
     pub blocks: u64,
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
-    keeper: Sender<Message>,
+    keeper: Option<Sender<Message>>,
     rotation: Sender<Rotation>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -73,25 +73,36 @@ impl Pipeline {
             blocks,
             stop,
             abandon,
-            keeper: keeper_sender,
+            keeper: Some(keeper_sender.clone()),
             rotation: rotation_sender,
             threads: Vec::new(),
         };
         let updates = running.start_index(data)?;
         running.start_keeper(&plan, data, messages, updates)?;
-        running.start_recorder(plan, data, intake, rotation)?;
+        running.start_recorder(plan, data, intake, rotation, keeper_sender)?;
         Ok(running)
     }
 
     /// Changes when files end and what retention allows.
     pub fn change(&self, rotation: Rotation, limits: Option<Limits>) {
         let _ = self.rotation.try_send(rotation);
-        let _ = self.keeper.try_send(Message::Limits(limits, rotation.size));
+        self.tell(Message::Limits(limits, rotation.size));
     }
 
     /// Writes an act to the ledger.
     pub fn note(&self, act: Act) {
-        let _ = self.keeper.try_send(Message::Note(act));
+        self.tell(Message::Note(act));
+    }
+
+    fn tell(&self, message: Message) {
+        if let Some(keeper) = &self.keeper {
+            let _ = keeper.try_send(message);
+        }
+    }
+
+    /// Lets the threads end once they have run dry. The source must have ended.
+    pub fn close(&mut self) {
+        self.keeper = None;
     }
 
     /// Lets what only prepares the future end early.
@@ -99,7 +110,7 @@ impl Pipeline {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether all that arrived has been dealt with. The source must have ended.
+    /// Whether all that arrived has been dealt with.
     pub fn is_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
@@ -110,8 +121,8 @@ impl Pipeline {
     }
 
     /// Waits for the threads to end, which they do once the source has.
-    pub fn join(self) {
-        drop((self.keeper, self.rotation));
+    pub fn join(mut self) {
+        self.close();
         for thread in self.threads {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             if thread.join().is_err() {
@@ -154,6 +165,7 @@ impl Pipeline {
         data: &DataDirectory,
         intake: Intake,
         rotation: Receiver<Rotation>,
+        keeper: Sender<Message>,
     ) -> io::Result<()> {
         let (jobs, jobs_to_do) = bounded(MAX_JOBS);
         let (done, sealed) = bounded(MAX_JOBS);
@@ -165,7 +177,7 @@ impl Pipeline {
             recorder,
             blocks: intake.blocks,
             back: intake.back,
-            keeper: self.keeper.clone(),
+            keeper: keeper.clone(),
             health: Arc::clone(&self.health),
             clock: Arc::clone(&data.clock),
             abandon: Arc::clone(&self.abandon),
@@ -173,7 +185,7 @@ impl Pipeline {
             rotation_size: plan.rotation.size,
         };
         let sealer = Sealer::new(Arc::clone(&data.fs), data.layout.clone(), data.ledger.clone());
-        let (keeper, abandon) = (self.keeper.clone(), Arc::clone(&self.abandon));
+        let abandon = Arc::clone(&self.abandon);
         self.spawn("sealer", move || record::seal(sealer, &jobs_to_do, &done, &keeper, &abandon))?;
         self.spawn("recorder", move || record::record(setup, &intake.parcels, &sealed))
     }

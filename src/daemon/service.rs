@@ -61,7 +61,7 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
         service.tap.interface.as_deref().unwrap_or("no interface"),
         data.layout.root().display()
     );
-    let pipeline = Pipeline::start(service.plan, &data, intake, health).context("start a thread")?;
+    let mut pipeline = Pipeline::start(service.plan, &data, intake, health).context("start a thread")?;
     let mut watch = Watch::new(service, &data, &pipeline);
     let mut stopping = false;
     while !capture.is_finished() || !pipeline.is_finished() {
@@ -84,6 +84,9 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
             }
         }
         watch.look(&pipeline);
+        if capture.is_finished() {
+            pipeline.close();
+        }
     }
     pipeline.join();
     capture.join()?;

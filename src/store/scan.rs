@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next record and its offset; `None` when there is no further sound one, see [`Reader::end`].
-    pub fn next(&mut self) -> Result<Option<(u64, Frame<'_>)>, ScanError> {
+    pub fn next_record(&mut self) -> Result<Option<(u64, Frame<'_>)>, ScanError> {
         if self.end.is_some() {
             return Ok(None);
         }
@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         Ok(Some((offset, Frame { sec: header.sec, frac: header.frac, wire_len: header.wire_len, data })))
     }
 
-    /// Why the last call of [`Reader::next`] found nothing more.
+    /// Why the last call of [`Reader::next_record`] found nothing more.
     pub fn end(&self) -> End {
         self.end.unwrap_or(End::Clean)
     }
@@ -210,7 +210,7 @@ fn scan_below(file: &dyn FsFile, limit: u64) -> Result<Scan, ScanError> {
     let mut reader = Reader::open(file)?;
     let format = reader.format();
     let (mut tally, mut sound) = (Tally::default(), reader.offset());
-    while let Some((offset, frame)) = reader.next()? {
+    while let Some((offset, frame)) = reader.next_record()? {
         let end = offset + (RECORD_HEADER + frame.data.len()) as u64;
         if end > limit {
             break;

@@ -205,7 +205,7 @@ fn damage_is_told_and_the_damaged_file_kept() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("ledger.jsonb");
     let (mut ledger, _) = open(RealFs::default(), &dir).unwrap();
-    (1..=3).for_each(|number| ledger.append(seal(number)).unwrap());
+    (1..=3).for_each(|number| _ = ledger.append(seal(number)).unwrap());
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
