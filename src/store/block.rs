@@ -81,6 +81,14 @@ impl Block {
         }
     }
 
+    fn emptied(mut self, format: Format) -> Self {
+        self.buf.clear();
+        self.format = format;
+        self.tally = Tally::default();
+        self.losses = Losses::NONE;
+        self
+    }
+
     /// Appends a packet; `false` if it does not fit, and then nothing has changed.
     #[inline]
     #[must_use]
@@ -153,19 +161,18 @@ impl BlockPool {
     pub fn take(&mut self, format: Format) -> Option<Block> {
         self.free.extend(self.returned.try_iter());
         match self.free.pop() {
-            Some(mut block) => {
-                block.buf.clear();
-                block.format = format;
-                block.tally = Tally::default();
-                block.losses = Losses::NONE;
-                Some(block)
-            }
+            Some(block) => Some(block.emptied(format)),
             None if self.made < self.limit => {
                 self.made += 1;
                 Some(Block::new(format))
             }
             None => None,
         }
+    }
+
+    /// Like [`BlockPool::take`], but waits for a block while all are in use; `None` if nobody is left to give one back.
+    pub fn wait(&mut self, format: Format) -> Option<Block> {
+        self.take(format).or_else(|| Some(self.returned.recv().ok()?.emptied(format)))
     }
 }
 

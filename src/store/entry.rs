@@ -54,6 +54,11 @@ pub enum Act {
         /// Why it ended there.
         reason: String,
     },
+    /// A finished file that the ledger did not know was read.
+    Found {
+        /// What it holds.
+        capture: CaptureFacts,
+    },
     /// A capture file is about to be removed by retention.
     Evict {
         /// What it held.
@@ -95,7 +100,8 @@ pub enum Act {
         /// What is wrong, and what was done.
         what: String,
     },
-    /// Entries of before were dropped; files older than this entry carry their age in it.
+    /// Entries of before were dropped, the starts that their `up_ms` belongs to among them: the age of a file sealed before
+    /// this entry is the one told here plus what has passed since. Several follow each other if there are many files.
     Compacted {
         /// The boot in which that was.
         boot: String,
@@ -104,4 +110,20 @@ pub enum Act {
         /// The highest index number ever given.
         highest: u64,
     },
+}
+
+impl Act {
+    /// The highest index number that it names; 0 if none.
+    pub fn highest(&self) -> u64 {
+        match self {
+            Self::Seal { capture }
+            | Self::Salvage { capture, .. }
+            | Self::Found { capture }
+            | Self::Evict { capture, .. } => capture.name.number(),
+            Self::Hold { name } | Self::Release { name } => name.number(),
+            Self::Damage { file, .. } => CaptureName::parse(file).map_or(0, |(name, _)| name.number()),
+            Self::Compacted { highest, .. } => *highest,
+            Self::Start { .. } | Self::Stop { .. } | Self::Gap { .. } | Self::ClockStep { .. } => 0,
+        }
+    }
 }

@@ -45,14 +45,30 @@ pub struct CaptureFacts {
     pub last: Option<Nanos>,
     /// Packets that it misses.
     pub losses: Losses,
-    /// Whether the wall clock was synchronised while it was recorded.
-    pub clock_synchronised: bool,
+    /// Whether the wall clock was synchronised while it was recorded; unknown of what a crash left.
+    pub clock_synchronised: Option<bool>,
     /// Bytes from here on are not known to have reached the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubtful_from: Option<u64>,
 }
 
 impl CaptureFacts {
+    /// Of a file that nothing is known of but its name and state.
+    pub fn bare(name: CaptureName, state: State) -> Self {
+        Self {
+            name,
+            state,
+            packets: 0,
+            bytes: 0,
+            size: 0,
+            first: None,
+            last: None,
+            losses: Losses::UNKNOWN,
+            clock_synchronised: None,
+            doubtful_from: None,
+        }
+    }
+
     /// Takes over what a run of packets amounts to.
     pub fn set_tally(&mut self, tally: &Tally) {
         self.packets = tally.packets;

@@ -49,6 +49,12 @@ impl Losses {
     }
 }
 
+impl Default for Losses {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl Add for Losses {
     type Output = Self;
 

@@ -2,10 +2,25 @@
 //! and retention. Uses [`crate::sys`] for every touch of the disk and [`crate::packet`] for what a packet is; knows no
 //! database, no thread and no configuration file.
 
+pub mod age;
 pub mod block;
+pub mod catalog;
 pub mod entry;
 pub mod facts;
 pub mod format;
+pub mod hold;
+pub mod keeper;
 pub mod layout;
+pub mod ledger;
 pub mod losses;
 pub mod names;
+pub mod part;
+pub mod range;
+pub mod recorder;
+pub mod retention;
+pub mod salvage;
+pub mod scan;
+pub mod sealer;
+pub mod sequence;
+
+pub use ledger::SharedLedger;

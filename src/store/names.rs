@@ -26,7 +26,8 @@ pub enum Role {
 impl Role {
     const ALL: [Self; 4] = [Self::Sealed, Self::Part, Self::Hold, Self::Damaged];
 
-    const fn suffix(self) -> &'static str {
+    /// What it adds to the name of the finished file.
+    pub const fn suffix(self) -> &'static str {
         match self {
             Self::Sealed => "",
             Self::Part => ".part",

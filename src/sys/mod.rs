@@ -3,4 +3,8 @@
 
 pub mod clock;
 pub mod fs;
+pub mod link;
+pub mod random;
 mod raw;
+pub mod signals;
+pub mod wake;

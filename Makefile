@@ -1,0 +1,73 @@
+# Tapkeep. `make help` tells what can be made; scripts/packages lists what is installed for it.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO   ?= cargo
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+BIN     := $(TARGET)/release/tapkeep
+PREFIX  ?= /usr/local
+SYSCONF ?= /etc
+NEED    := scripts/install-packages
+SHELLS  := scripts/demo scripts/install-packages .ci/run
+PYTHONS := scripts/traffic scripts/check-dependencies benches/live
+
+# Where a machine builds, a test that cannot run is a failure, not a skip.
+ifneq ($(CI),)
+export TAPKEEP_TEST_REQUIRE := 1
+endif
+
+.PHONY: help build demo test lint audit bench doc install uninstall clean
+
+help: ## Tell what can be made
+	@printf 'make TARGET, with TARGET one of\n\n'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@printf '\nmake demo shows Tapkeep at work; make test runs every test. Missing system packages are installed\n'
+	@printf 'with apt-get (as root or through sudo).\n'
+
+build: ## Build the program (release profile): target/release/tapkeep
+	@$(NEED) rust build
+	$(CARGO) build --release --locked
+
+demo: build ## Record a live wire (as root) or replay a capture, and show what one can do with it
+	@$(NEED) demo
+	@scripts/demo $(BIN)
+
+test: ## Run every test: units, properties, crashes, live capture (as root), documentation, the demo
+	@$(NEED) rust build test demo
+	$(CARGO) test --locked
+	scripts/demo $(TARGET)/debug/tapkeep
+
+lint: ## Check form, clippy, documentation, scripts, licences and Rust versions
+	@$(NEED) rust build lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	shellcheck $(SHELLS)
+	python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHONS)
+	scripts/check-dependencies
+
+audit: ## Check dependencies for known vulnerabilities (wants cargo-deny and the network)
+	@cargo-deny --version >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny' >&2; exit 1; }
+	cargo-deny check
+
+bench: build ## Measure live capture against dumpcap and tcpdump (as root, about 6 minutes; BENCH="--quick")
+	@$(NEED) bench
+	@benches/live --binary $(BIN) $(BENCH)
+
+doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
+	$(CARGO) doc --locked --no-deps --document-private-items
+
+install: ## Install program and sample configuration (PREFIX=/usr/local SYSCONF=/etc DESTDIR=)
+	@test -x $(BIN) || { echo 'nothing to install: run "make build" first' >&2; exit 1; }
+	install -D -m 0755 -s $(BIN) $(DESTDIR)$(PREFIX)/bin/tapkeep
+	install -D -m 0644 config/tapkeep.toml $(DESTDIR)$(PREFIX)/share/tapkeep/tapkeep.toml
+	@test -e $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml || \
+	  install -D -m 0644 config/tapkeep.toml $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml
+	@echo 'installed; settings: $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml (left alone if it was there)'
+
+uninstall: ## Remove what install installed, but for the settings and the data
+	rm -rf $(DESTDIR)$(PREFIX)/bin/tapkeep $(DESTDIR)$(PREFIX)/share/tapkeep
+
+clean: ## Remove what was built
+	$(CARGO) clean

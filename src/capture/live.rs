@@ -1,0 +1,346 @@
+//! The tap port: libpcap over TPACKET_V3, without a blocking call.
+//!
+//! The handle never blocks; waiting is our own `poll` on the ring and a wake-up descriptor, so that nothing here depends on
+//! a packet arriving or on an interface being up. An interface that is missing, down or unplugged is waited for.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use pcap::{Active, Capture, Stat};
+
+use super::filter::{Filter, FilterError};
+use crate::packet::{Frame, LinkType, Precision};
+use crate::sys::link::{Link, link};
+use crate::sys::wake::{Waker, wait};
+
+/// What to capture.
+#[derive(Debug, Clone)]
+pub struct TapConfig {
+    /// The interface; none configured is waited for like one that is missing.
+    pub interface: Option<String>,
+    /// A BPF expression; empty for everything.
+    pub filter: String,
+    /// The most bytes kept of a packet.
+    pub snaplen: u32,
+    /// Whether to see frames that are addressed to others.
+    pub promiscuous: bool,
+    /// Size of the kernel's ring, bytes.
+    pub kernel_buffer: u64,
+    /// The unit of stamps.
+    pub precision: Precision,
+}
+
+/// Capturing is not possible, and waiting would not help.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The filter cannot be used.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The system does not allow it.
+    #[error("capture on {interface}: {message}; run as root, or give the program CAP_NET_RAW")]
+    Forbidden {
+        /// The interface.
+        interface: String,
+        /// What libpcap said.
+        message: String,
+    },
+    /// Waiting failed.
+    #[error("wait for packets: {0}")]
+    Wait(#[from] std::io::Error),
+}
+
+/// What has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Packets can arrive.
+    Up(LinkType),
+    /// None can, for this reason.
+    Down(String),
+}
+
+/// Packets that never reached us, since last asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// By the kernel, because the ring was full.
+    pub kernel: u64,
+    /// By the network card; unknown if it does not say.
+    pub nic: Option<u64>,
+}
+
+/// The most packets taken in one call.
+const BATCH: usize = 8192;
+
+/// A turn that took this many packets is followed by a short rest instead of a poll of the ring: under load, fewer and
+/// larger batches cost less, and the ring holds far more.
+const BUSY: usize = 32;
+
+/// That rest.
+const REST: Duration = Duration::from_millis(4);
+
+/// How long the kernel gathers packets before it hands a part-filled ring block over.
+const GATHER_MS: i32 = 100;
+
+/// How often the state of the interface is looked at while no packet arrives.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The longest time between two tries to open an interface.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The tap port.
+pub struct Tap {
+    config: TapConfig,
+    handle: Option<Handle>,
+    /// What was last said of it.
+    said: Option<Change>,
+    busy: bool,
+    next_look: Instant,
+    backoff: Duration,
+    left_over: Dropped,
+}
+
+impl Tap {
+    /// A tap port that is not open yet. Fails if the filter is wrong.
+    pub fn new(config: TapConfig) -> Result<Self, TapError> {
+        Filter::compile(&config.filter, LinkType::ETHERNET)?;
+        Ok(Self {
+            config,
+            handle: None,
+            said: None,
+            busy: false,
+            next_look: Instant::now(),
+            backoff: Duration::from_millis(50),
+            left_over: Dropped::default(),
+        })
+    }
+
+    /// Waits at most `timeout` for packets or the waker, then hands what is there, a bounded number, to `sink`. Says if the
+    /// state of the port has changed. Returns how many packets it took.
+    pub fn turn(
+        &mut self,
+        waker: &Waker,
+        timeout: Duration,
+        mut sink: impl FnMut(LinkType, Frame<'_>),
+    ) -> Result<(usize, Option<Change>), TapError> {
+        let Some(handle) = &mut self.handle else {
+            let due = self.next_look.saturating_duration_since(Instant::now());
+            wait(None, waker, due.min(timeout))?;
+            return Ok((0, self.try_open()?));
+        };
+        let (fd, time) =
+            if self.busy { (None, REST) } else { (Some(handle.capture.as_fd()), timeout.min(LOOK)) };
+        wait(fd, waker, time)?;
+        match handle.dispatch(&mut sink) {
+            Ok(0) => {
+                self.busy = false;
+                Ok((0, self.look()?))
+            }
+            Ok(taken) => {
+                self.busy = taken >= BUSY;
+                self.next_look = Instant::now() + LOOK;
+                let link = handle.link;
+                Ok((taken, self.say(Change::Up(link))))
+            }
+            Err(message) => {
+                self.close();
+                let name = self.config.interface.as_deref().unwrap_or_default();
+                let reason = match link(name)? {
+                    Link::Absent => gone(name),
+                    _ => format!("interface {name}: {message}"),
+                };
+                Ok((0, self.say(Change::Down(reason))))
+            }
+        }
+    }
+
+    /// Packets dropped before they reached us, since last asked.
+    pub fn dropped(&mut self) -> Dropped {
+        let mut dropped = std::mem::take(&mut self.left_over);
+        match &mut self.handle {
+            Some(handle) => {
+                let new = handle.dropped();
+                dropped.kernel += new.kernel;
+                dropped.nic = match (dropped.nic, new.nic) {
+                    (Some(a), Some(b)) => Some(a + b),
+                    (a, b) => a.or(b),
+                };
+            }
+            None => dropped.nic = dropped.nic.or(self.config.promiscuous.then_some(0)),
+        }
+        dropped
+    }
+
+    /// Opens the interface if it is there.
+    fn try_open(&mut self) -> Result<Option<Change>, TapError> {
+        if Instant::now() < self.next_look {
+            return Ok(None);
+        }
+        self.next_look = Instant::now() + self.backoff;
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+        let Some(name) = self.config.interface.clone() else {
+            return Ok(self.say(Change::Down("no interface is configured".to_owned())));
+        };
+        let index = match link(&name)? {
+            Link::Absent => return Ok(self.say(Change::Down(gone(&name)))),
+            Link::Down => return Ok(self.say(Change::Down(format!("interface {name} is down")))),
+            Link::NoCarrier(index) | Link::Up(index) => index,
+        };
+        match Handle::open(&name, index, &self.config) {
+            Ok(handle) => {
+                self.backoff = Duration::from_millis(50);
+                self.handle = Some(handle);
+                self.next_look = Instant::now();
+                self.look()
+            }
+            Err(OpenError::Filter(error)) => Err(error.into()),
+            Err(OpenError::Pcap(message))
+                if message.contains("ermission") || message.contains("not permitted") =>
+            {
+                Err(TapError::Forbidden { interface: name, message })
+            }
+            Err(OpenError::Pcap(message)) => {
+                Ok(self.say(Change::Down(format!("interface {name}: {message}"))))
+            }
+        }
+    }
+
+    /// Looks at the state of an open interface, not too often.
+    fn look(&mut self) -> Result<Option<Change>, TapError> {
+        let (Some(handle), Some(name)) = (&self.handle, &self.config.interface) else { return Ok(None) };
+        if Instant::now() < self.next_look {
+            return Ok(None);
+        }
+        self.next_look = Instant::now() + LOOK;
+        let change = match link(name)? {
+            Link::Up(index) if index == handle.index => Change::Up(handle.link),
+            Link::NoCarrier(index) if index == handle.index => {
+                Change::Down(format!("interface {name} has no carrier"))
+            }
+            Link::Down => Change::Down(format!("interface {name} is down")),
+            Link::Absent | Link::NoCarrier(_) | Link::Up(_) => {
+                let change = Change::Down(gone(name));
+                self.close();
+                change
+            }
+        };
+        Ok(self.say(change))
+    }
+
+    fn close(&mut self) {
+        self.left_over = self.dropped();
+        self.handle = None;
+        self.busy = false;
+        self.next_look = Instant::now();
+    }
+
+    fn say(&mut self, change: Change) -> Option<Change> {
+        if self.said.as_ref() == Some(&change) {
+            return None;
+        }
+        self.said = Some(change.clone());
+        Some(change)
+    }
+}
+
+fn gone(name: &str) -> String {
+    format!("there is no interface {name}")
+}
+
+enum OpenError {
+    Filter(FilterError),
+    Pcap(String),
+}
+
+impl From<pcap::Error> for OpenError {
+    fn from(error: pcap::Error) -> Self {
+        Self::Pcap(text(error))
+    }
+}
+
+fn text(error: pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(message) => message,
+        other => other.to_string(),
+    }
+}
+
+/// An open interface.
+struct Handle {
+    capture: Capture<Active>,
+    filter: Filter,
+    link: LinkType,
+    index: u32,
+    last: Stat,
+    promiscuous: bool,
+}
+
+impl Handle {
+    fn open(name: &str, index: u32, config: &TapConfig) -> Result<Self, OpenError> {
+        let precision = match config.precision {
+            Precision::Micro => pcap::Precision::Micro,
+            Precision::Nano => pcap::Precision::Nano,
+        };
+        let capture = Capture::from_device(name)?
+            .promisc(config.promiscuous)
+            .snaplen(config.snaplen as i32)
+            .buffer_size(i32::try_from(config.kernel_buffer).unwrap_or(i32::MAX))
+            .timeout(GATHER_MS)
+            .precision(precision)
+            .open()?;
+        let mut capture = capture.setnonblock()?;
+        let link = LinkType(u16::try_from(capture.get_datalink().0).unwrap_or(u16::MAX));
+        let filter = Filter::compile(&config.filter, link).map_err(OpenError::Filter)?;
+        if let Some(expression) = filter.kernel_expression() {
+            capture.filter(expression, true)?;
+        }
+        let last = Stat { received: 0, dropped: 0, if_dropped: 0 };
+        Ok(Self { capture, filter, link, index, last, promiscuous: config.promiscuous })
+    }
+
+    /// Hands what the ring holds, a bounded number, to `sink`.
+    fn dispatch(&mut self, sink: &mut impl FnMut(LinkType, Frame<'_>)) -> Result<usize, String> {
+        let (filter, link) = (&self.filter, self.link);
+        let taken = self.capture.dispatch(Some(BATCH), |packet| {
+            let header = packet.header;
+            let frame = Frame {
+                sec: header.ts.tv_sec as u32,
+                frac: header.ts.tv_usec as u32,
+                wire_len: header.len,
+                data: packet.data,
+            };
+            if !filter.needs_retest(&frame) || filter.matches(&frame) {
+                sink(link, frame);
+            }
+        });
+        taken.map_err(text)
+    }
+
+    /// The kernel's 32-bit counters, widened by their differences.
+    fn dropped(&mut self) -> Dropped {
+        // What cannot be read now is in the difference of the next time.
+        let now = self.capture.stats().unwrap_or(self.last);
+        let last = std::mem::replace(&mut self.last, now);
+        Dropped {
+            kernel: difference(last.dropped, now.dropped),
+            // libpcap asks the card only in promiscuous mode.
+            nic: self.promiscuous.then(|| difference(last.if_dropped, now.if_dropped)),
+        }
+    }
+}
+
+/// From one reading of a wrapping counter to the next. One that seems to run backwards was reset.
+fn difference(last: u32, now: u32) -> u64 {
+    let difference = now.wrapping_sub(last);
+    if difference > u32::MAX / 2 { 0 } else { u64::from(difference) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_widened_over_their_wrap_and_a_reset_counts_nothing() {
+        assert_eq!(difference(7, 9), 2);
+        assert_eq!(difference(u32::MAX - 1, 3), 5);
+        assert_eq!(difference(9, 7), 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! PCAP as the world writes it: both byte orders, micro- and nanoseconds, Kuznetzov's longer record headers,
+//! and the swapped lengths of before version 2.4. Source:
+//! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html> and libpcap's `sf-pcap.c`.
+
+use super::{Input, Problem, Record, Stamp, Step, word};
+use crate::packet::{LinkType, MAX_SNAPLEN, Precision};
+
+const FILE_HEADER: usize = 24;
+const RECORD_HEADER: usize = 16;
+const RECORD_HEADER_KUZNETZOV: usize = 24;
+
+/// What a file's header says.
+#[derive(Debug)]
+pub(super) struct Reader {
+    big_endian: bool,
+    record_header: usize,
+    lengths_may_be_swapped: bool,
+    pub(super) precision: Precision,
+    pub(super) link: LinkType,
+}
+
+impl Reader {
+    /// Reads the file header; none if it is not one.
+    pub(super) fn open(input: &mut Input) -> Result<Option<Self>, Problem> {
+        let head = input.peek(FILE_HEADER)?;
+        let Some(magic) = head.first_chunk::<4>() else { return Ok(None) };
+        let (big_endian, magic) = match u32::from_be_bytes(*magic) {
+            magic if known(magic) => (true, magic),
+            swapped if known(swapped.swap_bytes()) => (false, swapped.swap_bytes()),
+            _ => return Ok(None),
+        };
+        let (precision, record_header) = match magic {
+            0xa1b2_c3d4 => (Precision::Micro, RECORD_HEADER),
+            0xa1b2_3c4d => (Precision::Nano, RECORD_HEADER),
+            0xa1b2_cd34 => (Precision::Micro, RECORD_HEADER_KUZNETZOV),
+            _ => {
+                return Err(Problem::Unsupported(format!(
+                    "it is of a private kind of PCAP (magic {magic:08x})"
+                )));
+            }
+        };
+        let (Some(versions), Some(network)) = (word(head, 4, big_endian), word(head, 20, big_endian)) else {
+            return Err(Problem::Unsupported("it ends within its file header".to_owned()));
+        };
+        // Bytes 4 and 5 are the major version, 6 and 7 the minor.
+        let minor = if big_endian { versions & 0xffff } else { versions >> 16 };
+        let link = u16::try_from(network & 0x03ff_ffff)
+            .map_err(|_| Problem::Unsupported(format!("its link type is {network:#x}")))?;
+        input.take(FILE_HEADER);
+        let lengths_may_be_swapped = minor < 4;
+        let link = LinkType(link);
+        Ok(Some(Self { big_endian, record_header, lengths_may_be_swapped, precision, link }))
+    }
+
+    /// Finds the next record.
+    #[inline]
+    pub(super) fn locate(&mut self, input: &mut Input) -> Result<Step, Problem> {
+        let head = input.peek(self.record_header)?;
+        let word = |at| word(head, at, self.big_endian).unwrap_or(0);
+        if head.len() < self.record_header {
+            return Ok(if head.is_empty() { Step::Clean } else { Step::Cut });
+        }
+        let (sec, frac, mut captured, mut wire_len) = (word(0), word(4), word(8), word(12));
+        if self.lengths_may_be_swapped && captured > wire_len {
+            (captured, wire_len) = (wire_len, captured);
+        }
+        if captured > MAX_SNAPLEN {
+            return Err(Problem::too_long(captured));
+        }
+        let total = self.record_header + captured as usize;
+        if input.peek(total)?.len() < total {
+            return Ok(Step::Cut);
+        }
+        let stamp = Stamp::carried(sec, frac, self.precision);
+        Ok(Step::Record(Record {
+            stamp,
+            wire_len,
+            data: self.record_header..total,
+            total,
+            link: self.link,
+            precision: self.precision,
+        }))
+    }
+}
+
+fn known(magic: u32) -> bool {
+    // Microseconds, nanoseconds, Kuznetzov's, and two that are known to be of others.
+    [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34, 0xa1b2_34cd, 0xa12b_3c4d].contains(&magic)
+}

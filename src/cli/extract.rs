@@ -1,0 +1,346 @@
+//! `tapkeep extract`: packets by time, BPF filter and file, as one PCAP stream.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use chrono::Local;
+use clap::Args;
+
+use super::output::{Exit, Output, UsageError};
+use super::time::RangeArgs;
+use super::{Context, read_ledger};
+use crate::capture::filter::Filter;
+use crate::capture::replay::{End as ImportEnd, Import};
+use crate::index::view::Viewer;
+use crate::packet::{Frame, LinkType, MAX_SNAPLEN, Precision};
+use crate::store::format::{Format, RecordHeader};
+use crate::store::layout::Layout;
+use crate::store::names::{CaptureName, Role};
+use crate::store::range::TimeRange;
+use crate::store::scan::{End, Reader};
+use crate::sys::clock::{Clock, RealClock};
+use crate::sys::fs::{Fs, FsFile, RealFs};
+
+/// What `extract` is asked.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tapkeep extract --last 5m -w last.pcap
+  tapkeep extract --since 14:30 --until 14:45 host 10.0.0.7 and tcp port 443 | wireshark -k -i -
+  tapkeep extract --file capture_20241231_143052_0001.pcap udp port 53 | tshark -r -")]
+pub(super) struct ExtractArgs {
+    /// Only from this capture file: a name of the data directory, or the path of any pcap or pcapng file; repeatable
+    #[arg(long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    range: RangeArgs,
+    /// Write to FILE, readable by you alone; "-" is standard output, which is the default, and never a terminal
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// A filter in BPF syntax, as for tcpdump
+    #[arg(value_name = "BPF")]
+    filter: Vec<String>,
+}
+
+/// Where packets are.
+enum Source {
+    /// A capture file of the data directory, under whichever name it has by then.
+    Own(CaptureName),
+    /// Any other capture file.
+    Foreign(PathBuf),
+}
+
+/// What the sources hold, as far as it decides about the output.
+#[derive(Default)]
+struct Kinds {
+    links: Vec<LinkType>,
+    nano: bool,
+    snaplen: u32,
+}
+
+/// What came of it.
+#[derive(Default)]
+struct Found {
+    packets: u64,
+    bytes: u64,
+    damaged: bool,
+}
+
+pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -> Result<Exit> {
+    let to_stdout = args.write.as_deref().is_none_or(|path| path == Path::new("-"));
+    if to_stdout && out.is_terminal() {
+        bail!(UsageError("a capture file is nothing for a terminal: give -w FILE, or pipe it on".to_owned()));
+    }
+    let range = args.range.resolve(RealClock.now().wall, &Local)?;
+    let expression = args.filter.join(" ");
+    // Wrong words are told before any file is looked at.
+    Filter::compile(&expression, LinkType::ETHERNET).map_err(|error| UsageError(error.to_string()))?;
+    let extraction = Extraction { layout: Layout::new(&context.data_dir.path), fs: RealFs::default(), range };
+    let sources = extraction.sources(args, context, out)?;
+    let kinds = extraction.survey(&sources, out)?;
+    let format = Format {
+        link: kinds.links.first().copied().unwrap_or(LinkType::ETHERNET),
+        precision: if kinds.nano { Precision::Nano } else { Precision::Micro },
+        snaplen: if kinds.snaplen == 0 { MAX_SNAPLEN } else { kinds.snaplen },
+    };
+    let filter = Filter::compile(&expression, format.link).map_err(|error| UsageError(error.to_string()))?;
+    let found = if to_stdout {
+        let mut sink = Sink::new(out.take_bytes(), format)?;
+        let found = extraction.copy(&sources, &filter, &mut sink, out);
+        sink.finish()?;
+        found?
+    } else {
+        let path = args.write.as_deref().unwrap_or(Path::new("-"));
+        extraction.to_file(path, format, &sources, &filter, out)?
+    };
+    out.note(format_args!("{} packets, {} bytes, from {} files", found.packets, found.bytes, sources.len()));
+    Ok(match found {
+        Found { damaged: true, .. } => Exit::Damaged,
+        Found { packets: 0, .. } if range.is_bounded() || !expression.trim().is_empty() => Exit::NothingLeft,
+        _ => Exit::Ok,
+    })
+}
+
+struct Extraction {
+    layout: Layout,
+    fs: RealFs,
+    range: TimeRange,
+}
+
+impl Extraction {
+    /// The files to look into, oldest index number first: those named, else all that may hold packets of the range.
+    fn sources(&self, args: &ExtractArgs, context: &Context, out: &mut Output) -> Result<Vec<Source>> {
+        if !args.files.is_empty() {
+            return args.files.iter().map(|file| self.named(file)).collect();
+        }
+        let ledger = || read_ledger(&self.layout.ledger());
+        let view = Viewer { layout: &self.layout, fs: &self.fs, ledger: &ledger }.look()?;
+        for note in &view.notes {
+            out.note(note);
+        }
+        let may_hold = |first, last| match (first, last) {
+            (Some(first), Some(last)) => self.range.touches(first, last),
+            _ => false,
+        };
+        let rows = view.rows.iter().filter(|row| row.evicted.is_none());
+        let sources: Vec<_> = rows
+            .map(|row| &row.facts)
+            .filter(|facts| may_hold(facts.first, facts.last))
+            .map(|facts| Source::Own(facts.name))
+            .collect();
+        if sources.is_empty() {
+            out.note(format_args!("no capture file in {} has such packets", context.data_dir));
+        }
+        Ok(sources)
+    }
+
+    fn named(&self, file: &Path) -> Result<Source> {
+        let bare = file.file_name().filter(|name| Path::new(name) == file).and_then(|name| name.to_str());
+        if let Some((name, _)) = bare.and_then(CaptureName::parse)
+            && self.open(name).is_ok()
+        {
+            return Ok(Source::Own(name));
+        }
+        if !file.exists() {
+            let captures = self.layout.captures();
+            bail!("find {}: it is neither in {} nor a path to a file", file.display(), captures.display());
+        }
+        Ok(Source::Foreign(file.to_owned()))
+    }
+
+    /// Opens a capture file under its final name or, while it grows, the other.
+    fn open(&self, name: CaptureName) -> io::Result<Box<dyn FsFile>> {
+        let path = |role| self.layout.captures().join(name.file_name(role));
+        let part = || self.fs.open_read(&path(Role::Part));
+        // Sealed between the two looks, it is under its final name again.
+        self.fs
+            .open_read(&path(Role::Sealed))
+            .or_else(|_| part())
+            .or_else(|_| self.fs.open_read(&path(Role::Sealed)))
+    }
+
+    /// What the sources hold. Several link types do not fit into one output.
+    fn survey(&self, sources: &[Source], out: &mut Output) -> Result<Kinds> {
+        let mut kinds = Kinds::default();
+        for source in sources {
+            match source {
+                Source::Own(name) => self.survey_own(*name, &mut kinds, out),
+                Source::Foreign(path) => survey_foreign(path, &mut kinds)?,
+            }
+        }
+        if kinds.links.len() > 1 {
+            let links: Vec<_> = kinds.links.iter().map(|link| link.0.to_string()).collect();
+            bail!(UsageError(format!(
+                "these packets have several link types ({}), a capture file has one: \
+                 name files of one with --file, or replay a mixed file first, which parts them",
+                links.join(", ")
+            )));
+        }
+        Ok(kinds)
+    }
+
+    fn survey_own(&self, name: CaptureName, kinds: &mut Kinds, out: &mut Output) {
+        let Ok(file) = self.open(name) else { return };
+        match Reader::open(file.as_ref()) {
+            Ok(reader) => kinds.add(reader.format()),
+            Err(error) => out.note(format_args!("{name}: {error}")),
+        }
+    }
+
+    /// Writes beside `path` and renames when all is there, so that nobody finds a half.
+    fn to_file(
+        &self,
+        path: &Path,
+        format: Format,
+        sources: &[Source],
+        filter: &Filter,
+        out: &mut Output,
+    ) -> Result<Found> {
+        let regular = path.symlink_metadata().map_or(true, |meta| meta.is_file());
+        let beside = if regular { with_suffix(path, ".tmp") } else { path.to_owned() };
+        let mut options = OpenOptions::new();
+        options.write(true).create(regular).truncate(regular).mode(0o600);
+        let open = || -> io::Result<_> {
+            let file = options.open(&beside)?;
+            if regular {
+                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            }
+            Ok(file)
+        };
+        let file = open().with_context(|| format!("create {}", beside.display()))?;
+        let result = (|| -> Result<Found> {
+            let mut sink = Sink::new(Box::new(file), format)?;
+            let found = self.copy(sources, filter, &mut sink, out)?;
+            sink.finish()?;
+            if regular {
+                std::fs::rename(&beside, path)?;
+            }
+            Ok(found)
+        })();
+        if result.is_err() && regular {
+            let _ = std::fs::remove_file(&beside);
+        }
+        result.with_context(|| format!("write {}", path.display()))
+    }
+
+    fn copy(&self, sources: &[Source], filter: &Filter, sink: &mut Sink, out: &mut Output) -> Result<Found> {
+        let mut found = Found::default();
+        for source in sources {
+            let mut take = |frame: &Frame<'_>, precision: Precision| {
+                if self.range.contains(frame.nanos(precision)) && filter.matches(frame) {
+                    found.packets += 1;
+                    found.bytes += u64::from(frame.wire_len);
+                    return sink.put(frame, precision);
+                }
+                Ok(())
+            };
+            let damage = match source {
+                Source::Own(name) => self.copy_own(*name, &mut take)?,
+                Source::Foreign(path) => copy_foreign(path, &mut take)?,
+            };
+            if let Some(damage) = damage {
+                out.note(damage);
+                found.damaged = true;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Hands on the packets of a file of ours; says what is wrong with it, if anything is.
+    fn copy_own(&self, name: CaptureName, take: &mut Take<'_>) -> Result<Option<String>> {
+        let file = match self.open(name) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(format!("{name} was evicted meanwhile")));
+            }
+            Err(e) => return Err(e).with_context(|| format!("open {name}")),
+        };
+        let mut reader = match Reader::open(file.as_ref()) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Some(format!("{name}: {error}"))),
+        };
+        let precision = reader.format().precision;
+        while let Some((_, frame)) = reader.next_record().with_context(|| format!("read {name}"))? {
+            take(&frame, precision)?;
+        }
+        Ok(match reader.end() {
+            // The last record of a growing file may be on its way.
+            End::Clean | End::Cut => None,
+            end => Some(format!("{name} {} at byte {}", end.as_str(), reader.offset())),
+        })
+    }
+}
+
+/// Takes one packet of the given precision.
+type Take<'a> = dyn FnMut(&Frame<'_>, Precision) -> io::Result<()> + 'a;
+
+fn copy_foreign(path: &Path, take: &mut Take<'_>) -> Result<Option<String>> {
+    let mut import = Import::open(path)?;
+    loop {
+        match import.next() {
+            Ok(Some(packet)) => take(&packet.frame, packet.precision)?,
+            Ok(None) => break,
+            Err(error) => return Ok(Some(error.to_string())),
+        }
+    }
+    Ok(match import.end() {
+        Some(ImportEnd::Cut { offset }) => {
+            Some(format!("{}: cut within the record at byte {offset}", path.display()))
+        }
+        _ => None,
+    })
+}
+
+/// A pcapng file tells of its interfaces as it goes on, so it is read to its end; damage is told when it is copied.
+fn survey_foreign(path: &Path, kinds: &mut Kinds) -> Result<()> {
+    let mut import = Import::open(path)?;
+    while let Ok(Some(_)) = import.next() {}
+    for link in import.link_types() {
+        kinds.add(Format { link, precision: import.precision(), snaplen: MAX_SNAPLEN });
+    }
+    Ok(())
+}
+
+impl Kinds {
+    fn add(&mut self, format: Format) {
+        if !self.links.contains(&format.link) {
+            self.links.push(format.link);
+        }
+        self.nano |= format.precision == Precision::Nano;
+        self.snaplen = self.snaplen.max(format.snaplen);
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A PCAP stream being written.
+struct Sink {
+    out: BufWriter<Box<dyn Write>>,
+    precision: Precision,
+}
+
+impl Sink {
+    fn new(out: Box<dyn Write>, format: Format) -> io::Result<Self> {
+        let mut out = BufWriter::with_capacity(1 << 18, out);
+        out.write_all(&format.encode())?;
+        Ok(Self { out, precision: format.precision })
+    }
+
+    fn put(&mut self, frame: &Frame<'_>, precision: Precision) -> io::Result<()> {
+        let finer = precision.nanos() / self.precision.nanos();
+        let frac = u32::try_from(i64::from(frame.frac) * finer).unwrap_or(u32::MAX);
+        self.out.write_all(&RecordHeader::of(&Frame { frac, ..*frame }).encode())?;
+        self.out.write_all(frame.data)
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,125 @@
+//! `tapkeep hold` and `tapkeep release`: keep evidence from retention, and give it back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use chrono::Local;
+use clap::Args;
+
+use super::output::{Exit, Output, UsageError};
+use super::time::RangeArgs;
+use super::{Context, read_ledger, run};
+use crate::index::view::Viewer;
+use crate::store::catalog::Row;
+use crate::store::hold;
+use crate::store::layout::Layout;
+use crate::store::names::CaptureName;
+use crate::store::retention::{Candidate, allowance, may_hold};
+use crate::sys::clock::{Clock, RealClock};
+use crate::sys::fs::{Fs, RealFs};
+
+/// Which files are meant.
+#[derive(Debug, Args)]
+pub(super) struct HoldArgs {
+    /// Capture files of the data directory, by name
+    #[arg(value_name = "FILE", required_unless_present_any = ["since", "until", "last"])]
+    files: Vec<String>,
+    #[command(flatten)]
+    range: RangeArgs,
+}
+
+/// Keeps files from retention, all of them or none.
+pub(super) fn hold(args: &HoldArgs, context: &Context, out: &mut Output) -> Result<Exit> {
+    let place = Place::of(context);
+    let rows = place.rows(out)?;
+    let chosen = choose(args, &rows, context)?;
+    if chosen.is_empty() {
+        return nothing(context, out);
+    }
+    place.check_room(&rows, &chosen, context)?;
+    for name in chosen {
+        let new = hold::hold(&place.fs, &place.layout, name).with_context(|| format!("hold {name}"));
+        out.line(format_args!("{name} {}", if new? { "is held" } else { "was held already" }))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Gives files back to retention.
+pub(super) fn release(args: &HoldArgs, context: &Context, out: &mut Output) -> Result<Exit> {
+    let place = Place::of(context);
+    let rows = place.rows(out)?;
+    let chosen = choose(args, &rows, context)?;
+    if chosen.is_empty() {
+        return nothing(context, out);
+    }
+    for name in chosen {
+        let new = hold::release(&place.fs, &place.layout, name).with_context(|| format!("release {name}"));
+        out.line(format_args!("{name} {}", if new? { "is released" } else { "was not held" }))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn nothing(context: &Context, out: &mut Output) -> Result<Exit> {
+    out.note(format_args!("no capture file in {} has packets of that time", context.data_dir));
+    Ok(Exit::NothingLeft)
+}
+
+struct Place {
+    layout: Layout,
+    fs: RealFs,
+}
+
+impl Place {
+    fn of(context: &Context) -> Self {
+        let layout = Layout::new(&context.data_dir.path);
+        Self { fs: RealFs::for_dir(&layout.captures()), layout }
+    }
+
+    fn rows(&self, out: &mut Output) -> Result<Vec<Row>> {
+        let ledger = || read_ledger(&self.layout.ledger());
+        let view = Viewer { layout: &self.layout, fs: &self.fs, ledger: &ledger }.look()?;
+        view.notes.iter().for_each(|note| out.note(note));
+        Ok(view.rows.into_iter().filter(|row| row.evicted.is_none()).collect())
+    }
+
+    /// Refuses what would leave retention too little to work with.
+    fn check_room(&self, rows: &[Row], chosen: &[CaptureName], context: &Context) -> Result<()> {
+        let candidate = |row: &Row| Candidate {
+            number: row.facts.name.number(),
+            size: row.facts.size,
+            age: Duration::ZERO,
+            held: row.held || chosen.contains(&row.facts.name),
+        };
+        let files: Vec<_> = rows.iter().map(candidate).collect();
+        let limits = run::limits(&context.loaded.config);
+        let root: &Path = self.layout.root();
+        let space =
+            self.fs.space(root).with_context(|| format!("look at the free space of {}", root.display()))?;
+        let kept = files.iter().map(|file| file.size).sum();
+        let allowed = allowance(&limits, space, kept, context.loaded.config.recorder.rotation_size.0);
+        Ok(may_hold(&files, &limits, allowed)?)
+    }
+}
+
+/// The files named, and those with packets of the range.
+fn choose(args: &HoldArgs, rows: &[Row], context: &Context) -> Result<Vec<CaptureName>> {
+    let range = args.range.resolve(RealClock.now().wall, &Local)?;
+    let mut chosen = Vec::new();
+    for file in &args.files {
+        let base = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or(file);
+        let name: CaptureName = base.parse().map_err(|error| UsageError(format!("{error}")))?;
+        if !rows.iter().any(|row| row.facts.name == name) {
+            bail!("find {name}: it is not in {}", context.data_dir);
+        }
+        chosen.push(name);
+    }
+    let of_range = rows.iter().map(|row| &row.facts).filter(|facts| {
+        range.is_bounded()
+            && facts.first.zip(facts.last).is_some_and(|(first, last)| range.touches(first, last))
+    });
+    chosen.extend(of_range.map(|facts| facts.name));
+    chosen.sort_by_key(|name| name.number());
+    chosen.dedup();
+    Ok(chosen)
+}

@@ -1,0 +1,158 @@
+//! The command line: what was typed, and how it is answered. One file per command; only [`output`] prints.
+
+mod config;
+mod extract;
+mod hold;
+mod index;
+pub mod list;
+mod log;
+pub mod output;
+mod progress;
+mod replay;
+mod run;
+mod status;
+pub mod table;
+pub mod time;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{DataDir, Loaded, Sources, load};
+use crate::store::entry::Entry;
+use crate::store::ledger;
+use crate::sys::fs::RealFs;
+use output::{Exit, Output, UsageError};
+
+/// The flight recorder of a network tap
+#[derive(Debug, Parser)]
+#[command(name = "tapkeep", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "\
+Examples:
+  tapkeep run --interface eth1 --data-dir /data/tapkeep
+  tapkeep list --last 1h
+  tapkeep extract --since 14:30 --until 14:45 host 10.0.0.7 and tcp port 443 -w case.pcap
+  tapkeep extract --last 5m | wireshark -k -i -")]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The data directory
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The configuration file [default: /etc/tapkeep/tapkeep.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Capture, record and keep: the service
+    Run(run::RunArgs),
+    /// Put capture files through the same pipeline, into a data directory
+    Replay(replay::ReplayArgs),
+    /// List the capture files: state, time range, packets, size, losses
+    List(list::ListArgs),
+    /// Extract packets by time, BPF filter and file, as a capture file
+    Extract(extract::ExtractArgs),
+    /// Keep capture files from retention
+    Hold(hold::HoldArgs),
+    /// Give held capture files back to retention
+    Release(hold::HoldArgs),
+    /// Tell how the service is
+    Status(status::StatusArgs),
+    /// Show or check the configuration
+    Config(config::ConfigArgs),
+    /// Maintain the index
+    Index(index::IndexArgs),
+}
+
+/// What every command may need to know.
+struct Context {
+    loaded: Loaded,
+    data_dir: DataDir,
+    why: String,
+}
+
+/// Runs the command line; returns how it ended.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let mut out = Output::stdio();
+    match Cli::try_parse_from(args) {
+        Ok(cli) => {
+            let result = answer(cli, &mut out);
+            out.finish(result)
+        }
+        Err(error) => {
+            let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Nothing is to be done about a stream that cannot be written.
+            let _ = error.print();
+            if shown { Exit::Ok } else { Exit::Usage }
+        }
+    }
+}
+
+fn answer(cli: Cli, out: &mut Output) -> Result<Exit> {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Run(args) => run::run(&args, &common, out),
+        Command::Replay(args) => replay::replay(&args, &common, out),
+        Command::List(args) => {
+            let context = Context::of_query(&common, out)?;
+            list::list(&args, &context.place(), &read_ledger, out)
+        }
+        Command::Extract(args) => extract::extract(&args, &Context::of_query(&common, out)?, out),
+        Command::Hold(args) => hold::hold(&args, &Context::of_query(&common, out)?, out),
+        Command::Release(args) => hold::release(&args, &Context::of_query(&common, out)?, out),
+        Command::Status(args) => status::status(&args, &Context::of_query(&common, out)?, out),
+        Command::Config(args) => config::config(&args, &common, out),
+        Command::Index(args) => index::index(&args, &Context::of_query(&common, out)?, out),
+    }
+}
+
+impl Common {
+    /// The sources of the configuration; `flags` beside our own.
+    fn sources(&self, mut flags: Vec<(&'static str, String)>) -> Sources {
+        if let Some(dir) = &self.data_dir {
+            flags.push(("data_dir", dir.display().to_string()));
+        }
+        Sources::of_process(flags, self.config.clone())
+    }
+}
+
+impl Context {
+    fn of_query(common: &Common, out: &mut Output) -> Result<Self> {
+        let loaded = read_config(&common.sources(Vec::new()), out)?;
+        let data_dir = loaded.config.data_dir_of_query();
+        let why = data_dir.why.to_string();
+        Ok(Self { loaded, data_dir, why })
+    }
+
+    fn place(&self) -> list::Place<'_> {
+        list::Place {
+            data_dir: &self.data_dir.path,
+            why: &self.why,
+            runtime_dir: &self.loaded.config.service.runtime_dir,
+        }
+    }
+}
+
+/// Reads the configuration; warnings are told, mistakes end the command.
+fn read_config(sources: &Sources, out: &mut Output) -> Result<Loaded> {
+    let loaded = load(sources).map_err(|mistakes| UsageError(mistakes.to_string()))?;
+    for warning in loaded.warnings.iter() {
+        out.note(warning);
+    }
+    Ok(loaded)
+}
+
+fn read_ledger(path: &Path) -> Result<Vec<Entry>, String> {
+    ledger::load(&RealFs::default(), path).map(|loaded| loaded.entries).map_err(|error| error.to_string())
+}

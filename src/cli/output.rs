@@ -1,0 +1,272 @@
+//! Everything that Tapkeep says, answers on standard output and all else on standard error; no other module
+//! writes to either. What comes from packets, file names or the system is escaped before it can reach a
+//! terminal.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use super::table::Table;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// Done.
+    Ok,
+    /// Something failed.
+    Failure,
+    /// Wrong usage or configuration.
+    Usage,
+    /// A filter or a time range left nothing.
+    NothingLeft,
+    /// Data was found damaged.
+    Damaged,
+    /// What monitoring calls a warning; only of commands that speak its language.
+    Warning,
+    /// What monitoring calls critical; likewise.
+    Critical,
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failure | Self::Warning => 1,
+            Self::Usage | Self::Critical => 2,
+            Self::NothingLeft => 3,
+            Self::Damaged => 4,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// A mistake of the caller's, in one sentence; ends with [`Exit::Usage`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// The two streams.
+pub struct Output {
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    colour: bool,
+    terminal: bool,
+}
+
+impl Output {
+    /// The process's own; colour if standard output is a terminal and `NO_COLOR` (<https://no-color.org>) is
+    /// not set.
+    pub fn stdio() -> Self {
+        let terminal = io::stdout().is_terminal();
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self {
+            out: Box::new(BufWriter::new(io::stdout())),
+            err: Box::new(io::stderr()),
+            colour: terminal && !no_colour && !dumb,
+            terminal,
+        }
+    }
+
+    /// Two given streams, for tests.
+    pub fn to(out: impl Write + 'static, err: impl Write + 'static, colour: bool) -> Self {
+        Self { out: Box::new(out), err: Box::new(err), colour, terminal: false }
+    }
+
+    /// Whether standard output is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Standard output, for bytes that are no text; nothing else can be answered after that.
+    pub fn take_bytes(&mut self) -> Box<dyn Write> {
+        std::mem::replace(&mut self.out, Box::new(io::sink()))
+    }
+
+    /// A line of an answer.
+    ///
+    /// # Errors
+    /// Those of writing, here as below; `BrokenPipe` if nobody reads any more.
+    pub fn line(&mut self, line: impl Display) -> io::Result<()> {
+        writeln!(self.out, "{}", Escaped(&line))
+    }
+
+    /// A table.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn table(&mut self, table: &Table) -> io::Result<()> {
+        table.write(&mut self.out, self.colour)
+    }
+
+    /// A JSON document on a line of its own.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn json(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, value)?;
+        writeln!(self.out)
+    }
+
+    /// Hands on what was written so far.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Something to know beside the answer.
+    pub fn note(&mut self, note: impl Display) {
+        self.say("note", note);
+    }
+
+    /// What failed, with its causes.
+    pub fn error(&mut self, error: &anyhow::Error) {
+        self.say("error", format_args!("{error:#}"));
+    }
+
+    /// Nothing is to be done about a standard error that cannot be written.
+    fn say(&mut self, kind: &str, text: impl Display) {
+        let _ = self.out.flush();
+        let _ = writeln!(self.err, "tapkeep: {kind}: {}", Escaped(&text));
+        let _ = self.err.flush();
+    }
+
+    /// Ends a command: hands on the last of the answer, says what failed, and knows how to exit. That nobody
+    /// reads the answer any more is no failure.
+    pub fn finish(&mut self, result: anyhow::Result<Exit>) -> Exit {
+        match result.and_then(|exit| Ok(self.out.flush().map(|()| exit)?)) {
+            Ok(exit) => exit,
+            Err(error) if is_broken_pipe(&error) => Exit::Ok,
+            Err(error) => {
+                self.error(&error);
+                if error.is::<UsageError>() { Exit::Usage } else { Exit::Failure }
+            }
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(io) => io.kind() == ErrorKind::BrokenPipe,
+        None => {
+            cause.downcast_ref::<serde_json::Error>().and_then(|e| e.io_error_kind())
+                == Some(ErrorKind::BrokenPipe)
+        }
+    };
+    error.chain().any(of)
+}
+
+/// Text with everything made visible that a terminal would act on: control characters, and those that turn
+/// the direction of writing.
+pub struct Escaped<T>(pub T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        struct Filter<'a, 'b>(&'a mut std::fmt::Formatter<'b>);
+        impl std::fmt::Write for Filter<'_, '_> {
+            fn write_str(&mut self, text: &str) -> std::fmt::Result {
+                text.chars().try_for_each(|c| {
+                    if is_active(c) { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
+                })
+            }
+        }
+        write!(Filter(f), "{}", self.0)
+    }
+}
+
+fn is_active(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A stream that can be looked at.
+    #[derive(Clone, Default)]
+    pub(in crate::cli) struct Page(Rc<RefCell<Vec<u8>>>);
+
+    impl Page {
+        pub(in crate::cli) fn text(&self) -> String {
+            String::from_utf8(self.0.borrow().clone()).unwrap()
+        }
+    }
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_reading_is_no_failure_and_a_full_disk_is() {
+        let err = Page::default();
+        let mut output = Output::to(Closed, err.clone(), false);
+        let result = output.line("x").map_err(anyhow::Error::from).map(|()| Exit::Ok);
+        assert_eq!(output.finish(result), Exit::Ok);
+        let result = output.json(&[1]).map_err(anyhow::Error::from).map(|()| Exit::Ok);
+        assert_eq!(output.finish(result), Exit::Ok);
+        assert_eq!(err.text(), "");
+        let full = io::Error::from(ErrorKind::StorageFull);
+        let failed = anyhow::Error::from(full).context("write answer");
+        assert_eq!(output.finish(Err(failed)), Exit::Failure);
+        assert_eq!(err.text(), "tapkeep: error: write answer: no storage space\n");
+    }
+
+    #[test]
+    fn exit_codes_are_a_contract() {
+        let codes = [Exit::Ok, Exit::Failure, Exit::Usage, Exit::NothingLeft, Exit::Damaged].map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 4]);
+        let mut output = Output::to(io::sink(), io::sink(), false);
+        assert_eq!(output.finish(Err(UsageError("no".to_owned()).into())), Exit::Usage);
+    }
+
+    #[test]
+    fn a_terminal_is_never_told_what_to_do() {
+        let page = Page::default();
+        let mut output = Output::to(page.clone(), page.clone(), false);
+        output.line("a\x1b[31m\u{9b}b\u{202e}\r\tü–").unwrap();
+        assert_eq!(page.text(), "a\\u{1b}[31m\\u{9b}b\\u{202e}\\r\\tü–\n");
+    }
+
+    proptest! {
+        #[test]
+        fn no_active_character_passes(text in any::<String>()) {
+            let escaped = Escaped(&text).to_string();
+            prop_assert!(!escaped.chars().any(is_active));
+            prop_assert!(text.chars().any(is_active) || escaped == text);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `tapkeep replay`: capture files through the same pipeline as a live port.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::output::{Exit, Output};
+use super::progress::Bar;
+use super::{Common, log, read_config, run};
+use crate::config::Loaded;
+use crate::daemon::replay;
+
+/// What `replay` is asked.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// Capture files: pcap or pcapng, plain or gzip'd; in this order
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Let retention evict files, as the service would; without it nothing is evicted
+    #[arg(long)]
+    retention: bool,
+}
+
+pub(super) fn replay(args: &ReplayArgs, common: &Common, out: &mut Output) -> Result<Exit> {
+    let loaded = read_config(&common.sources(Vec::new()), out)?;
+    of_files(&args.files, args.retention, &loaded, out)
+}
+
+/// Replays files; also what `run` does with `PCAP_FILE`.
+pub(super) fn of_files(
+    files: &[PathBuf],
+    retention: bool,
+    loaded: &Loaded,
+    out: &mut Output,
+) -> Result<Exit> {
+    // The files' own messages are the answer here; of the service's only what went wrong is worth a word.
+    log::start(tracing::Level::WARN);
+    let config = &loaded.config;
+    let data_dir = config.data_dir_of_writer();
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
+            .context("listen for signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
+    }
+    let bar = Bar::new("replaying");
+    let warnings = RefCell::new(Vec::new());
+    let replayed = replay::replay(
+        files,
+        &data_dir.path,
+        run::plan(config, retention),
+        &|| stop.load(Ordering::Relaxed),
+        &mut |at| bar.at(at.done, at.total),
+        &mut |warning| warnings.borrow_mut().push(warning),
+    );
+    drop(bar);
+    let warnings = warnings.into_inner();
+    warnings.iter().for_each(|warning| out.note(warning));
+    let replayed = replayed?;
+    let how = if stop.load(Ordering::Relaxed) { "stopped early: " } else { "" };
+    out.line(format_args!(
+        "{how}replayed {} packets, {} bytes, into {data_dir}",
+        replayed.packets, replayed.bytes
+    ))?;
+    if replayed.unwritten > 0 {
+        anyhow::bail!("{} packets could not be written", replayed.unwritten);
+    }
+    Ok(match () {
+        () if stop.load(Ordering::Relaxed) => Exit::Failure,
+        () if !warnings.is_empty() => Exit::Damaged,
+        () => Exit::Ok,
+    })
+}

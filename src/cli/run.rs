@@ -1,0 +1,116 @@
+//! `tapkeep run`: the service.
+
+use anyhow::Result;
+use clap::Args;
+use tracing::warn;
+
+use super::output::{Exit, Output, UsageError};
+use super::{Common, log, replay};
+use crate::capture::filter::Filter;
+use crate::capture::live::TapConfig;
+use crate::config::units::Share;
+use crate::config::{Config, Loaded, load};
+use crate::daemon::pipeline::Plan;
+use crate::daemon::service::{self, Service};
+use crate::packet::LinkType;
+use crate::store::recorder::Rotation;
+use crate::store::retention::{Limits, MinFree};
+
+/// What `run` is asked.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The interface of the tap port
+    #[arg(long, value_name = "IF")]
+    interface: Option<String>,
+}
+
+/// Runs until it is told to end.
+pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<Exit> {
+    let sources = || {
+        let interface = args.interface.clone().map(|interface| ("capture.interface", interface));
+        common.sources(interface.into_iter().collect())
+    };
+    let read = || load(&sources()).map_err(|mistakes| UsageError(mistakes.to_string()));
+    let loaded = read()?;
+    if let Some(file) = loaded.config.replay.clone() {
+        return replay::of_files(&[file], false, &loaded, out);
+    }
+    let config = &loaded.config;
+    Filter::compile(&config.capture.filter, LinkType::ETHERNET).map_err(|e| UsageError(e.to_string()))?;
+    log::start(config.service.log_level);
+    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let service = Service {
+        data_dir: config.data_dir_of_writer().path,
+        runtime_dir: config.service.runtime_dir.clone(),
+        tap: tap(config),
+        plan: plan(config, true),
+    };
+    let reload = || {
+        let new = read()?;
+        for key in not_reloaded(&loaded, &new) {
+            warn!("{key} has changed; that takes effect at the next start");
+        }
+        Ok(plan(&new.config, true))
+    };
+    let ended = service::run(&service, &reload)?;
+    Ok(if ended { Exit::Ok } else { Exit::Failure })
+}
+
+/// Keys that are read again on SIGHUP.
+const RELOADED: [&str; 8] = [
+    "recorder.rotation_size",
+    "recorder.rotation_interval",
+    "recorder.sync_interval",
+    "retention.count",
+    "retention.bytes",
+    "retention.age",
+    "retention.min_free",
+    "retention.floor",
+];
+
+/// Keys that have changed and need a new start.
+fn not_reloaded(old: &Loaded, new: &Loaded) -> Vec<&'static str> {
+    let pairs = old.settings.iter().zip(&new.settings);
+    let changed = pairs.filter(|(old, new)| old.text != new.text).map(|(old, _)| old.key);
+    changed.filter(|key| !RELOADED.contains(key)).collect()
+}
+
+fn tap(config: &Config) -> TapConfig {
+    TapConfig {
+        interface: config.capture.interface.clone(),
+        filter: config.capture.filter.clone(),
+        snaplen: config.capture.snaplen,
+        promiscuous: config.capture.promiscuous,
+        kernel_buffer: config.capture.kernel_buffer.0,
+        precision: config.capture.precision,
+    }
+}
+
+/// What the recorder and retention are to do.
+pub(super) fn plan(config: &Config, evict: bool) -> Plan {
+    Plan {
+        save: config.recorder.save_pcap,
+        rotation: Rotation {
+            size: config.recorder.rotation_size.0,
+            interval: config.recorder.rotation_interval,
+            sync_interval: config.recorder.sync_interval,
+        },
+        limits: evict.then(|| limits(config)),
+        queue_size: config.recorder.queue_size.0,
+    }
+}
+
+/// What retention allows.
+pub(super) fn limits(config: &Config) -> Limits {
+    let retention = &config.retention;
+    Limits {
+        count: retention.count.map(u64::from),
+        bytes: retention.bytes.map(|bytes| bytes.0),
+        age: retention.age,
+        min_free: match retention.min_free {
+            Share::Bytes(bytes) => MinFree::Bytes(bytes.0),
+            Share::Percent(percent) => MinFree::Percent(percent.get()),
+        },
+        floor_percent: retention.floor.get(),
+    }
+}

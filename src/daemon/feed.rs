@@ -1,0 +1,190 @@
+//! The capture thread: packets from a source into blocks, blocks to the recorder. Waits for nothing but packets: no disk, no
+//! lock, no other thread. What it cannot place it drops and counts, and the count travels with the next block.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::health::Health;
+use crate::capture::live::{Change, Tap, TapConfig, TapError};
+use crate::packet::Frame;
+use crate::store::block::{Block, BlockPool};
+use crate::store::format::Format;
+use crate::store::losses::Losses;
+use crate::sys::clock::{Clock, Now};
+use crate::sys::wake::Waker;
+
+/// What travels from capture to the recorder, in order.
+#[derive(Debug)]
+pub enum Parcel {
+    /// Packets.
+    Block(Block),
+    /// Packets lost, with no block to travel with.
+    Lost(Losses),
+    /// Packets can arrive.
+    Up(Now),
+    /// None can, for this reason.
+    Down(Now, String),
+}
+
+/// Parcels without a block that may wait; more of them are held back until the recorder catches up.
+pub(super) const SPARE_PARCELS: usize = 64;
+
+/// The longest a packet stays in a part-filled block while the recorder is idle.
+const HAND_ON: Duration = Duration::from_millis(500);
+
+/// How often the kernel's drop counters are read.
+const COUNT_DROPS: Duration = Duration::from_millis(250);
+
+/// Fills blocks and hands them on.
+pub struct Feeder {
+    pool: BlockPool,
+    block: Option<Block>,
+    lost: Losses,
+    untold: Vec<Parcel>,
+    parcels: Sender<Parcel>,
+    health: Arc<Health>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Feeder {
+    /// A feeder of `parcels`, which must hold as many as the pool has blocks, and [`SPARE_PARCELS`].
+    pub fn new(pool: BlockPool, parcels: Sender<Parcel>, health: Arc<Health>, clock: Arc<dyn Clock>) -> Self {
+        Self { pool, block: None, lost: Losses::NONE, untold: Vec::new(), parcels, health, clock }
+    }
+
+    /// Takes a packet, or drops and counts it.
+    pub fn push(&mut self, frame: &Frame<'_>, format: Format) {
+        if self.block.as_ref().is_some_and(|block| block.format() != format) {
+            self.hand_on();
+        }
+        if !self.block.as_mut().is_some_and(|block| block.push(frame)) {
+            self.hand_on();
+            self.block = self.pool.take(format);
+            let Some(block) = &mut self.block else {
+                self.lost += Losses { queue: Some(1), ..Losses::NONE };
+                return;
+            };
+            block.since = self.clock.now().up;
+            let _ = block.push(frame);
+        }
+    }
+
+    /// Takes a packet, waiting for a block if all are in use; `false` if the recorder is gone.
+    pub fn push_patiently(&mut self, frame: &Frame<'_>, format: Format) -> bool {
+        if self.block.as_mut().is_some_and(|block| block.format() == format && block.push(frame)) {
+            return true;
+        }
+        self.hand_on();
+        let Some(mut block) = self.pool.wait(format) else { return false };
+        block.since = self.clock.now().up;
+        let taken = block.push(frame);
+        self.block = Some(block);
+        taken
+    }
+
+    /// Adds losses to be told with the next block.
+    pub fn lose(&mut self, losses: Losses) {
+        self.lost += losses;
+    }
+
+    /// Hands the block on as it is.
+    pub fn hand_on(&mut self) {
+        let Some(mut block) = self.block.take() else { return };
+        block.losses = std::mem::replace(&mut self.lost, Losses::NONE);
+        self.health.losses.add(&block.losses);
+        self.health.packets.add(block.tally().packets);
+        self.health.bytes.add(block.tally().wire_bytes);
+        // The channel has a place for every block; it fails only when the recorder is gone, and then so are we.
+        let _ = self.parcels.try_send(Parcel::Block(block));
+    }
+
+    /// Hands on what would otherwise wait although the recorder is idle, and losses that no block came for.
+    fn hand_on_if_idle(&mut self) {
+        self.tell_untold();
+        if !self.parcels.is_empty() {
+            return;
+        }
+        self.hand_on();
+        if self.lost != Losses::NONE {
+            let lost = std::mem::replace(&mut self.lost, Losses::NONE);
+            self.health.losses.add(&lost);
+            let _ = self.parcels.try_send(Parcel::Lost(lost));
+        }
+    }
+
+    /// Hands all on, and lets the recorder know that there is no more.
+    pub fn finish(mut self) {
+        self.hand_on();
+        for change in self.untold.drain(..) {
+            let _ = self.parcels.send(change);
+        }
+        if self.lost != Losses::NONE {
+            self.health.losses.add(&self.lost);
+            let _ = self.parcels.send(Parcel::Lost(self.lost));
+        }
+    }
+
+    /// Tells of the port going up or down. While the recorder lags behind, what goes to and fro is told as one change.
+    fn tell(&mut self, change: Parcel) {
+        self.hand_on();
+        if self.untold.len() > 1 {
+            self.untold.pop();
+        } else {
+            self.untold.push(change);
+        }
+        self.tell_untold();
+    }
+
+    fn tell_untold(&mut self) {
+        if self.parcels.len() < SPARE_PARCELS {
+            for change in self.untold.drain(..) {
+                let _ = self.parcels.try_send(change);
+            }
+        }
+    }
+}
+
+/// Captures until `stop` is set and the waker called.
+pub(super) fn capture(
+    mut tap: Tap,
+    config: &TapConfig,
+    mut feeder: Feeder,
+    waker: &Waker,
+    stop: &AtomicBool,
+) -> Result<(), TapError> {
+    let (snaplen, precision) = (config.snaplen, config.precision);
+    let (mut drops_due, mut hand_on_due) = (Instant::now() + COUNT_DROPS, Instant::now() + HAND_ON);
+    while !stop.load(Ordering::Relaxed) {
+        let timeout = drops_due.min(hand_on_due).saturating_duration_since(Instant::now());
+        let (_, change) = tap.turn(waker, timeout, |link, frame| {
+            feeder.push(&frame, Format { link, precision, snaplen });
+        })?;
+        if let Some(change) = change {
+            let now = feeder.clock.now();
+            feeder.tell(match change {
+                Change::Up(_) => Parcel::Up(now),
+                Change::Down(reason) => Parcel::Down(now, reason),
+            });
+        }
+        let now = Instant::now();
+        if now >= drops_due {
+            drops_due = now + COUNT_DROPS;
+            count_drops(&mut tap, &mut feeder);
+        }
+        if now >= hand_on_due {
+            hand_on_due = now + HAND_ON;
+            feeder.hand_on_if_idle();
+        }
+    }
+    count_drops(&mut tap, &mut feeder);
+    feeder.finish();
+    Ok(())
+}
+
+fn count_drops(tap: &mut Tap, feeder: &mut Feeder) {
+    let dropped = tap.dropped();
+    feeder.lose(Losses { kernel: Some(dropped.kernel), nic: dropped.nic, ..Losses::NONE });
+}

@@ -1,0 +1,195 @@
+//! The keeper thread: salvage at the start, then retention, markers and the ledger, and every change of the catalog to the
+//! index. Beside capture and recorder, never before them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tracing::{error, info, warn};
+
+use super::health::Health;
+use super::index::Update;
+use crate::store::entry::{Act, Entry};
+use crate::store::keeper::{Keeper, Kept};
+use crate::store::losses::Losses;
+use crate::store::retention::Limits;
+use crate::store::salvage::Salvaged;
+
+/// What the keeper is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A file has its final name.
+    Sealed(Box<Entry>),
+    /// Something to be written down.
+    Note(Act),
+    /// The disk took no more.
+    RoomWanted,
+    /// Other limits, and the size at which files end.
+    Limits(Option<Limits>, u64),
+    /// The recorder is done; losses that belong to no file.
+    Unbooked(Losses),
+}
+
+/// How often retention and markers are looked at when nothing happens.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often an index that has stopped following is given the whole catalog.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
+/// The shortest time between two looks that a full disk asks for.
+const HASTE: Duration = Duration::from_millis(100);
+
+/// What the keeper thread works with.
+pub(super) struct KeepLoop {
+    /// The files.
+    pub keeper: Keeper,
+    /// Where changes of the catalog go.
+    pub index: Sender<Update>,
+    /// What it tells.
+    pub health: Arc<Health>,
+    /// Salvage is given up when this is set.
+    pub stop: Arc<AtomicBool>,
+    /// When the index was last given the whole catalog.
+    pub caught_up: Instant,
+}
+
+/// Salvages, then keeps until there are no more messages.
+pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
+    running.salvage(messages);
+    let mut looked = Instant::now();
+    loop {
+        let (due, over) = match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
+            Ok(message) => (running.follow(message, looked), false),
+            Err(RecvTimeoutError::Timeout) => (true, false),
+            Err(RecvTimeoutError::Disconnected) => (false, true),
+        };
+        if over {
+            break;
+        }
+        if due {
+            running.enforce();
+            looked = Instant::now();
+        }
+        running.publish();
+    }
+}
+
+impl KeepLoop {
+    fn salvage(&mut self, messages: &Receiver<Message>) {
+        let parts = self.keeper.parts();
+        for (done, part) in parts.iter().enumerate() {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            self.health.set_busy_with(Some(format!("salvaging {} of {} files", done + 1, parts.len())));
+            let kept = self.keeper.salvage(part);
+            say(&kept);
+            for message in messages.try_iter() {
+                self.follow(message, Instant::now());
+            }
+            self.publish();
+        }
+        self.health.set_busy_with(Some("looking for files that the ledger does not know".to_owned()));
+        self.keeper.reconcile().iter().for_each(say);
+        self.health.set_busy_with(None);
+        self.enforce();
+        self.send_catalog();
+    }
+
+    /// Does as told; says whether it is time to look at the limits.
+    fn follow(&mut self, message: Message, looked: Instant) -> bool {
+        match message {
+            Message::Sealed(entry) => {
+                sealed(&entry);
+                self.keeper.follow(&entry);
+                true
+            }
+            Message::Note(act) => {
+                self.note(act);
+                false
+            }
+            Message::RoomWanted => looked.elapsed() >= HASTE,
+            Message::Limits(limits, rotation_size) => {
+                self.keeper.set_limits(limits, rotation_size);
+                true
+            }
+            Message::Unbooked(losses) => {
+                self.note(Act::Stop { losses });
+                false
+            }
+        }
+    }
+
+    fn note(&mut self, act: Act) {
+        if let Err(error) = self.keeper.note(act) {
+            error!("{error}");
+        }
+    }
+
+    fn enforce(&mut self) {
+        match self.keeper.enforce(self.health.growing.get()) {
+            Ok(kept) => kept.iter().for_each(say),
+            Err(error) => error!("retention: {error}"),
+        }
+        if let Err(error) = self.keeper.compact() {
+            warn!("{error}");
+        }
+    }
+
+    /// Lets the index start over from the whole catalog.
+    fn send_catalog(&mut self) {
+        self.keeper.take_changes();
+        self.caught_up = Instant::now();
+        let _ = self.index.send(Update::Catalog(Box::new(self.keeper.catalog().clone())));
+    }
+
+    fn publish(&mut self) {
+        if self.health.index_stale.load(Ordering::Relaxed) && self.caught_up.elapsed() >= CATCH_UP {
+            self.send_catalog();
+        }
+        let changes = self.keeper.take_changes();
+        if !changes.is_empty() {
+            let _ = self.index.send(Update::Changes(changes));
+        }
+    }
+}
+
+fn sealed(entry: &Entry) {
+    let Act::Seal { capture } = &entry.act else { return };
+    let lost = capture.losses.total().map_or_else(|| "an unknown number".to_owned(), |lost| lost.to_string());
+    match capture.doubtful_from {
+        None => {
+            info!("sealed {}: {} packets, {} bytes, {lost} lost", capture.name, capture.packets, capture.size)
+        }
+        Some(from) => {
+            warn!(
+                "sealed {}: {} packets, {lost} lost, doubtful from byte {from}",
+                capture.name, capture.packets
+            );
+        }
+    }
+}
+
+fn say(kept: &Kept) {
+    match kept {
+        Kept::Evicted(name, size, reason) => info!("evicted {name} ({size} bytes): {reason}"),
+        Kept::NotEvicted(name, error) => error!("evict {name}: {error}"),
+        Kept::Held(name) => info!("{name} is held"),
+        Kept::Released(name) => info!("{name} is released"),
+        Kept::Salvaged(Salvaged::Kept(facts, cut, end)) => {
+            let why = end.as_str();
+            warn!("salvaged {}: {} packets, {cut} bytes cut, {why}", facts.name, facts.packets);
+        }
+        Kept::Salvaged(Salvaged::Completed(facts)) => {
+            info!("completed the interrupted sealing of {}", facts.name)
+        }
+        Kept::Salvaged(Salvaged::Empty(name)) => info!("{name}.part held no packet and is gone"),
+        Kept::Salvaged(Salvaged::Aside(name, aside)) => {
+            warn!("{name}.part cannot be read as a capture file; put aside as {aside}");
+        }
+        Kept::NotSalvaged(error) => error!("{error}; it is tried again at the next start"),
+        Kept::Found(name) => info!("took in {name}, which the ledger did not know"),
+        Kept::Vanished(name) => warn!("{name} is gone, and not by retention"),
+    }
+}

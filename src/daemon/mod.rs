@@ -1,0 +1,21 @@
+//! The service: which threads there are, what each owns, how they end, and what they tell of themselves. The only room that
+//! starts threads.
+//!
+//! ```text
+//! capture ──▶ recorder ──▶ sealer ──▶ keeper ──▶ index          main: signals, clock, state file
+//! ```
+//!
+//! Capture waits for none of the others. Each of the others waits only for the ones behind it, and each ends when the one
+//! before it has ended, so that stopping is the same as running dry.
+
+mod feed;
+mod health;
+mod index;
+mod keep;
+pub mod pipeline;
+mod record;
+pub mod replay;
+pub mod service;
+pub mod setup;
+
+pub use health::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};

@@ -1,0 +1,204 @@
+//! The threads behind the source, wired: recorder, sealer, keeper, index. The same for a live port and for a replay.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tracing::error;
+
+use super::feed::{Feeder, Parcel, SPARE_PARCELS};
+use super::health::Health;
+use super::index;
+use super::keep::{self, KeepLoop, Message};
+use super::record::{self, RecordLoop};
+use super::setup::DataDirectory;
+use crate::index::writer::IndexWriter;
+use crate::store::block::{BlockPool, BlockReturn};
+use crate::store::entry::Act;
+use crate::store::keeper::Keeper;
+use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
+use crate::store::retention::Limits;
+use crate::store::sealer::Sealer;
+use crate::sys::clock::Clock;
+
+/// Messages that may wait for a thread behind the recorder.
+const BACKLOG: usize = 1024;
+
+/// What the pipeline is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Whether capture files are written.
+    pub save: bool,
+    /// When they end.
+    pub rotation: Rotation,
+    /// What retention allows; `None` evicts nothing.
+    pub limits: Option<Limits>,
+    /// Bytes of blocks between source and recorder.
+    pub queue_size: u64,
+}
+
+/// The running threads behind the source.
+pub struct Pipeline {
+    /// What they tell.
+    pub health: Arc<Health>,
+    /// Blocks there are.
+    pub blocks: u64,
+    stop: Arc<AtomicBool>,
+    abandon: Arc<AtomicBool>,
+    keeper: Option<Sender<Message>>,
+    rotation: Sender<Rotation>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// The feeding end of a pipeline that does not run yet. Packets may come before the data directory is ready.
+    pub fn feeder(plan: &Plan, health: &Arc<Health>, clock: Arc<dyn Clock>) -> (Feeder, Intake) {
+        let (pool, back) = BlockPool::new(plan.queue_size);
+        let blocks = pool.limit();
+        let (sender, parcels) = bounded(blocks + SPARE_PARCELS);
+        (Feeder::new(pool, sender, Arc::clone(health), clock), Intake { parcels, back, blocks })
+    }
+
+    /// Starts the threads.
+    pub fn start(plan: Plan, data: &DataDirectory, intake: Intake, health: Arc<Health>) -> io::Result<Self> {
+        let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (keeper_sender, messages) = bounded(BACKLOG);
+        let (rotation_sender, rotation) = bounded(1);
+        let blocks = intake.blocks as u64;
+        let mut running = Self {
+            health,
+            blocks,
+            stop,
+            abandon,
+            keeper: Some(keeper_sender.clone()),
+            rotation: rotation_sender,
+            threads: Vec::new(),
+        };
+        let updates = running.start_index(data)?;
+        running.start_keeper(&plan, data, messages, updates)?;
+        running.start_recorder(plan, data, intake, rotation, keeper_sender)?;
+        Ok(running)
+    }
+
+    /// Changes when files end and what retention allows.
+    pub fn change(&self, rotation: Rotation, limits: Option<Limits>) {
+        let _ = self.rotation.try_send(rotation);
+        self.tell(Message::Limits(limits, rotation.size));
+    }
+
+    /// Writes an act to the ledger.
+    pub fn note(&self, act: Act) {
+        self.tell(Message::Note(act));
+    }
+
+    fn tell(&self, message: Message) {
+        if let Some(keeper) = &self.keeper {
+            let _ = keeper.try_send(message);
+        }
+    }
+
+    /// Lets the threads end once they have run dry. The source must have ended.
+    pub fn close(&mut self) {
+        self.keeper = None;
+    }
+
+    /// Lets what only prepares the future end early.
+    pub fn stopping(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all that arrived has been dealt with.
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Gives up what is still to be written; salvage finds it.
+    pub fn abandon(&self) {
+        self.abandon.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the threads to end, which they do once the source has.
+    pub fn join(mut self) {
+        self.close();
+        for thread in self.threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                error!("thread {name} has panicked; what it held is left to salvage");
+            }
+        }
+    }
+
+    fn start_index(&mut self, data: &DataDirectory) -> io::Result<Sender<index::Update>> {
+        let (sender, updates) = bounded(BACKLOG);
+        let (writer, health) = (IndexWriter::new(&data.layout.index()), Arc::clone(&self.health));
+        self.spawn("index", move || index::follow(writer, &updates, &health))?;
+        Ok(sender)
+    }
+
+    fn start_keeper(
+        &mut self,
+        plan: &Plan,
+        data: &DataDirectory,
+        messages: Receiver<Message>,
+        index: Sender<index::Update>,
+    ) -> io::Result<()> {
+        let keeper = Keeper::new(
+            Arc::clone(&data.fs),
+            data.layout.clone(),
+            data.ledger.clone(),
+            Arc::clone(&data.clock),
+            &data.entries,
+            plan.limits,
+            plan.rotation.size,
+        )?;
+        let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
+        let keeping = KeepLoop { keeper, index, health, stop, caught_up: Instant::now() };
+        self.spawn("keeper", move || keep::keep(keeping, &messages))
+    }
+
+    fn start_recorder(
+        &mut self,
+        plan: Plan,
+        data: &DataDirectory,
+        intake: Intake,
+        rotation: Receiver<Rotation>,
+        keeper: Sender<Message>,
+    ) -> io::Result<()> {
+        let (jobs, jobs_to_do) = bounded(MAX_JOBS);
+        let (done, sealed) = bounded(MAX_JOBS);
+        let recorder = plan.save.then(|| {
+            let (fs, layout) = (Arc::clone(&data.fs), data.layout.clone());
+            Recorder::new(fs, layout, plan.rotation, data.next_number, jobs)
+        });
+        let setup = RecordLoop {
+            recorder,
+            blocks: intake.blocks,
+            back: intake.back,
+            keeper: keeper.clone(),
+            health: Arc::clone(&self.health),
+            clock: Arc::clone(&data.clock),
+            abandon: Arc::clone(&self.abandon),
+            rotation,
+            rotation_size: plan.rotation.size,
+        };
+        let sealer = Sealer::new(Arc::clone(&data.fs), data.layout.clone(), data.ledger.clone());
+        let abandon = Arc::clone(&self.abandon);
+        self.spawn("sealer", move || record::seal(sealer, &jobs_to_do, &done, &keeper, &abandon))?;
+        self.spawn("recorder", move || record::record(setup, &intake.parcels, &sealed))
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(Builder::new().name(name.to_owned()).spawn(work)?);
+        Ok(())
+    }
+}
+
+/// The receiving end for a feeder's parcels.
+pub struct Intake {
+    parcels: Receiver<Parcel>,
+    back: BlockReturn,
+    blocks: usize,
+}

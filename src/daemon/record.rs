@@ -1,0 +1,294 @@
+//! The recorder thread: blocks from capture into files, and the threads of those that wait for disks on its behalf.
+//!
+//! While the disk takes nothing, the block in hand is tried again with back-off and the queue behind it fills; only when it is
+//! nearly full the block in hand is given up and counted as lost by write error, so that capture keeps a place for the newest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, select};
+use tracing::{info, warn};
+
+use super::feed::Parcel;
+use super::health::{Activity, Health, Recording};
+use super::keep::Message;
+use crate::store::block::{Block, BlockReturn, Tally};
+use crate::store::entry::Act;
+use crate::store::losses::Losses;
+use crate::store::names::Role;
+use crate::store::recorder::{Recorder, Refused, Rotation};
+use crate::store::sealer::{Job, Report, Sealer};
+use crate::sys::clock::{Clock, Now};
+
+/// How often the timers are looked at when nothing arrives.
+const TURN: Duration = Duration::from_millis(200);
+
+/// The shortest and the longest time between two tries to write.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What the recorder thread works with.
+pub(super) struct RecordLoop {
+    /// The files; `None` passes blocks through without saving.
+    pub recorder: Option<Recorder>,
+    /// Blocks there are.
+    pub blocks: usize,
+    /// Where blocks go back to.
+    pub back: BlockReturn,
+    /// Where gaps and losses without a file are written down.
+    pub keeper: Sender<Message>,
+    /// Counters.
+    pub health: Arc<Health>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The drain is given up when this is set.
+    pub abandon: Arc<AtomicBool>,
+    /// New values for when files end.
+    pub rotation: Receiver<Rotation>,
+    /// The size at which files end, as told in the state.
+    pub rotation_size: u64,
+}
+
+/// A block that the disk did not take yet.
+struct Stalled {
+    block: Block,
+    from: usize,
+    again: Duration,
+    backoff: Duration,
+}
+
+struct Running {
+    setup: RecordLoop,
+    stalled: Option<Stalled>,
+    down: Option<(Now, String)>,
+    complained: bool,
+}
+
+/// Records until the parcels end and all files are sealed.
+pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) {
+    let mut running = Running { setup, stalled: None, down: None, complained: false };
+    loop {
+        running.setup.health.waiting.set(parcels.len() as u64);
+        let blocked = running.stalled.is_some() && parcels.len() + 2 < running.setup.blocks * 3 / 4;
+        let parcels = if blocked { &crossbeam_channel::never() } else { parcels };
+        select! {
+            recv(parcels) -> parcel => match parcel {
+                Ok(parcel) => running.take(parcel),
+                Err(_) => break,
+            },
+            recv(sealed) -> _ => running.file_sealed(),
+            default(running.patience()) => {}
+        }
+        running.tick();
+    }
+    running.finish(sealed);
+}
+
+impl Running {
+    fn now(&self) -> Duration {
+        self.setup.clock.now().up
+    }
+
+    fn patience(&self) -> Duration {
+        let retry = self.stalled.as_ref().map(|stalled| stalled.again.saturating_sub(self.now()));
+        retry.unwrap_or(TURN).min(TURN)
+    }
+
+    fn take(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Block(block) => {
+                self.give_up_stalled();
+                self.write(block, 0, BACKOFF.0);
+            }
+            Parcel::Lost(losses) => self.book(losses),
+            Parcel::Up(now) => self.port_up(now),
+            Parcel::Down(now, reason) => self.port_down(now, reason),
+        }
+    }
+
+    fn write(&mut self, mut block: Block, from: usize, backoff: Duration) {
+        let now = self.now();
+        let Some(recorder) = &mut self.setup.recorder else { return self.setup.back.put(block) };
+        let outcome = recorder.record(&mut block, from, now);
+        self.setup.health.written.add(count(&block, from, outcome.done));
+        let Some(refused) = outcome.refused else {
+            if self.complained {
+                info!("the disk takes packets again");
+            }
+            self.complained = false;
+            return self.setup.back.put(block);
+        };
+        self.complain(&refused);
+        let again = now + backoff;
+        let backoff = if outcome.done > from { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
+        self.stalled = Some(Stalled { block, from: outcome.done, again, backoff });
+    }
+
+    /// Says once that the disk refuses, and has room made.
+    fn complain(&mut self, refused: &Refused) {
+        if !matches!(refused, Refused::Sealing) {
+            let _ = self.setup.keeper.try_send(Message::RoomWanted);
+            if !self.complained {
+                warn!("{refused}; trying again, packets wait in the queue");
+            }
+            self.complained = true;
+        }
+    }
+
+    fn retry(&mut self) {
+        if let Some(Stalled { block, from, backoff, .. }) = self.stalled.take() {
+            self.write(block, from, backoff);
+        }
+    }
+
+    /// Lets go of the block in hand, and counts what it loses.
+    fn give_up_stalled(&mut self) {
+        let Some(Stalled { block, from, .. }) = self.stalled.take() else { return };
+        let lost = Losses::unwritten(count(&block, from, block.bytes().len()));
+        self.setup.health.losses.add(&lost);
+        self.book(block.losses + lost);
+        self.setup.back.put(block);
+    }
+
+    fn book(&mut self, losses: Losses) {
+        if let Some(recorder) = &mut self.setup.recorder {
+            recorder.book(losses);
+        }
+    }
+
+    fn file_sealed(&mut self) {
+        if let Some(recorder) = &mut self.setup.recorder {
+            recorder.sealed();
+        }
+    }
+
+    fn port_up(&mut self, now: Now) {
+        self.setup.health.set_activity(Activity::Capturing);
+        info!("capturing");
+        self.end_gap(now);
+    }
+
+    fn port_down(&mut self, now: Now, reason: String) {
+        self.setup.health.set_activity(Activity::Waiting(reason.clone()));
+        warn!("waiting: {reason}");
+        self.down.get_or_insert((now, reason));
+    }
+
+    fn end_gap(&mut self, now: Now) {
+        let Some((since, reason)) = self.down.take() else { return };
+        let duration = now.up.saturating_sub(since.up);
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let _ =
+            self.setup.keeper.send(Message::Note(Act::Gap { from: Some(since.wall), duration_ms, reason }));
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        if self.stalled.as_ref().is_some_and(|stalled| now >= stalled.again) {
+            self.retry();
+        }
+        let synchronised = self.setup.clock.synchronised();
+        let Some(recorder) = &mut self.setup.recorder else { return };
+        if let Ok(rotation) = self.setup.rotation.try_recv() {
+            self.setup.rotation_size = rotation.size;
+            recorder.set_rotation(rotation);
+        }
+        recorder.set_synchronised(synchronised);
+        recorder.tick(now);
+        let oldest = [recorder.oldest_unsynced(), self.stalled.as_ref().map(|stalled| stalled.block.since)];
+        let oldest = oldest.into_iter().flatten().min().map(|since| since.as_millis() as u64);
+        let recording = recorder.progress().map(|progress| Recording {
+            index: progress.name.number(),
+            name: progress.name.file_name(Role::Part),
+            size: progress.size,
+            rotation_size: self.setup.rotation_size,
+            packets: progress.packets,
+            losses: progress.losses,
+            clock_synchronised: progress.synchronised,
+        });
+        self.setup.health.set_recording(recording, oldest);
+    }
+
+    /// Writes what is left, seals, and waits for the sealer; all of it only until it is told to abandon.
+    fn finish(mut self, sealed: &Receiver<()>) {
+        let now = self.setup.clock.now();
+        self.end_gap(now);
+        let deadline = now.up + DRAIN;
+        while self.stalled.is_some() && self.now() < deadline && !self.setup.abandon.load(Ordering::Relaxed) {
+            if sealed.recv_timeout(self.patience()).is_ok() {
+                self.file_sealed();
+            }
+            self.tick();
+        }
+        self.give_up_stalled();
+        let Some(recorder) = &mut self.setup.recorder else { return };
+        recorder.rotate();
+        while recorder.is_sealing() && !self.setup.abandon.load(Ordering::Relaxed) {
+            match sealed.recv_timeout(TURN) {
+                Ok(()) => recorder.sealed(),
+                Err(crossbeam_channel::RecvTimeoutError::Timeout) if self.setup.clock.now().up < deadline => {
+                }
+                Err(_) => break,
+            }
+        }
+        let _ = self.setup.keeper.send(Message::Unbooked(recorder.unbooked()));
+        self.setup.health.set_recording(None, None);
+    }
+}
+
+/// How long a stopping service tries to write and seal on a disk that refuses.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Packets in a part of a block.
+fn count(block: &Block, from: usize, to: usize) -> u64 {
+    if from == 0 && to == block.bytes().len() {
+        return block.tally().packets;
+    }
+    Tally::of(&block.bytes()[from..to], &block.format()).packets
+}
+
+/// The sealer thread: does the recorder's jobs until there are no more, trying again what failed.
+pub(super) fn seal(
+    mut sealer: Sealer,
+    jobs: &Receiver<Job>,
+    done: &Sender<()>,
+    keeper: &Sender<Message>,
+    abandon: &AtomicBool,
+) {
+    let mut backoff = BACKOFF.0;
+    loop {
+        let job =
+            if sealer.has_delayed() { jobs.recv_timeout(backoff) } else { jobs.recv().map_err(Into::into) };
+        match job {
+            Ok(job) => sealer.handle(job).into_iter().for_each(|report| tell(report, done, keeper)),
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+                backoff = (backoff * 2).min(BACKOFF.1);
+                sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
+            }
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
+        }
+        if !sealer.has_delayed() {
+            backoff = BACKOFF.0;
+        }
+        if abandon.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+}
+
+fn tell(report: Report, done: &Sender<()>, keeper: &Sender<Message>) {
+    match report {
+        Report::Sealed(entry) => {
+            let _ = keeper.send(Message::Sealed(entry));
+        }
+        Report::Removed(name) => info!("{name} held no packet and is gone"),
+        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it stays under its .part name"),
+        Report::SyncFailed(name, error) => {
+            return warn!(
+                "sync {name}: {error}; it is sealed with what was synced before, and a new file begun"
+            );
+        }
+        Report::Delayed(name, error) => return warn!("seal {name}: {error}; trying again"),
+    }
+    let _ = done.send(());
+}

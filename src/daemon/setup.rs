@@ -1,0 +1,151 @@
+//! From a data directory on disk to one that is ours to write: made, locked, its ledger read, this start written down.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs2::FileExt;
+use tracing::warn;
+
+use crate::store::SharedLedger;
+use crate::store::entry::{Act, Entry};
+use crate::store::layout::Layout;
+use crate::store::ledger::{Ledger, LedgerError, Loaded};
+use crate::store::names::CaptureName;
+use crate::sys::clock::{Clock, RealClock};
+use crate::sys::fs::{Fs, RealFs};
+
+/// Why a data directory cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// It cannot be made or looked at.
+    #[error("{what} {}: {source}; check that it exists, is mounted, and may be written by this user", path.display())]
+    Io {
+        /// The operation.
+        what: &'static str,
+        /// The object.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process writes it.
+    #[error("data directory {} is in use by another tapkeep; stop it, or give this one another --data-dir", .0.display())]
+    Locked(PathBuf),
+    /// Its ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A data directory that is ours to write.
+pub struct DataDirectory {
+    /// Its file system.
+    pub fs: Arc<dyn Fs>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Its paths.
+    pub layout: Layout,
+    /// Its ledger.
+    pub ledger: SharedLedger,
+    /// What the ledger holds, this start included.
+    pub entries: Vec<Entry>,
+    /// The index number of the next capture file.
+    pub next_number: u64,
+    _lock: File,
+}
+
+/// A data directory that nobody else writes, not looked at yet.
+pub struct Locked {
+    layout: Layout,
+    fs: Arc<RealFs>,
+    lock: File,
+}
+
+impl DataDirectory {
+    /// Makes `root` if need be, and locks it.
+    pub fn lock(root: &Path) -> Result<Locked, SetupError> {
+        make(root).map_err(failed("create data directory", root))?;
+        Self::lock_existing(root)
+    }
+
+    /// Locks `root`, which must be there.
+    pub fn lock_existing(root: &Path) -> Result<Locked, SetupError> {
+        let root = root.canonicalize().map_err(failed("find data directory", root))?;
+        let (layout, fs) = (Layout::new(&root), Arc::new(RealFs::for_dir(&root)));
+        let lock = lock(&layout)?;
+        Ok(Locked { layout, fs, lock })
+    }
+}
+
+impl Locked {
+    /// Reads the ledger and writes this start into it. `source` is what is recorded, for the ledger; `save` whether there
+    /// will be capture files.
+    pub fn open(self, source: Option<String>, save: bool) -> Result<DataDirectory, SetupError> {
+        let Self { layout, fs, lock } = self;
+        if save {
+            let captures = layout.captures();
+            fs.create_dir(&captures).map_err(failed("create directory", &captures))?;
+            fs.sync_dir(layout.root()).map_err(failed("sync data directory", layout.root()))?;
+        }
+        let clock = Arc::new(RealClock);
+        let (ledger, loaded) = Ledger::open(fs.clone(), layout.ledger(), clock.clone())?;
+        tell_damage(&layout, &loaded);
+        let (ledger, mut entries) = (SharedLedger::new(ledger), loaded.entries);
+        let start =
+            Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };
+        entries.push(ledger.append(start)?);
+        let next_number = highest_number(fs.as_ref(), &layout, &entries) + 1;
+        Ok(DataDirectory { fs, clock, layout, ledger, entries, next_number, _lock: lock })
+    }
+}
+
+fn tell_damage(layout: &Layout, loaded: &Loaded) {
+    let ledger = layout.ledger();
+    if loaded.foreign {
+        warn!("{} is no ledger of this version; a new one is begun", ledger.display());
+    }
+    let lost: u64 = loaded.lost.iter().map(|range| range.end - range.start).sum();
+    if lost > 0 {
+        warn!("{} was damaged: {lost} bytes of it are lost, the rest is kept", ledger.display());
+    }
+    if let Some(error) = &loaded.not_replaced {
+        warn!("{error}");
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SetupError {
+    let path = path.to_owned();
+    move |source| SetupError::Io { what, path, source }
+}
+
+/// Makes a directory, readable for its group, in one that must exist already unless it is the current one's `output`: an
+/// external disk that is not mounted must not be written to.
+fn make(root: &Path) -> io::Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    RealFs::default().create_dir(root)
+}
+
+fn lock(layout: &Layout) -> Result<File, SetupError> {
+    let path = layout.lock();
+    let fail = |source| SetupError::Io { what: "open lock file", path: path.clone(), source };
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail)?;
+    match file.try_lock_exclusive() {
+        Ok(()) => Ok(file),
+        Err(e) if e.kind() == fs2::lock_contended_error().kind() => {
+            Err(SetupError::Locked(layout.root().to_owned()))
+        }
+        Err(source) => Err(SetupError::Io { what: "lock", path, source }),
+    }
+}
+
+/// The highest index number in names and ledger. A directory that cannot be read is found out by the first write.
+fn highest_number(fs: &dyn Fs, layout: &Layout, entries: &[Entry]) -> u64 {
+    let listing = fs.read_dir(&layout.captures()).unwrap_or_default();
+    let named =
+        listing.iter().filter_map(|file| CaptureName::parse(&file.name)).map(|(name, _)| name.number());
+    named.chain(entries.iter().map(|entry| entry.act.highest())).max().unwrap_or(0)
+}

@@ -1,0 +1,84 @@
+//! The index made anew from what the files and the ledger say: on disk in place of the old one, or in memory
+//! for readers when there is none to be read. Either answers as the one that was kept up all along.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::files::{self, beside};
+use super::query::Reader;
+use super::{IndexError, rows, schema, writer};
+use crate::store::catalog::{Catalog, Change, Unknown};
+use crate::store::scan::{Scan, ScanError};
+
+/// How far a scan has come, bytes of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Done.
+    pub done: u64,
+    /// To do in all.
+    pub total: u64,
+}
+
+/// Scans every file of which the catalog knows nothing, and takes the result in. A file that is gone by then
+/// is forgotten; one that cannot be read is damaged. Returns what changed, for an index that is kept up.
+pub fn complete(
+    catalog: &mut Catalog,
+    mut scan: impl FnMut(&Unknown) -> Result<Scan, ScanError>,
+    mut progress: impl FnMut(Progress),
+) -> Vec<Change> {
+    let unknown = catalog.unknown().to_vec();
+    let mut at = Progress { done: 0, total: unknown.iter().map(|file| file.size).sum() };
+    let mut changes = Vec::new();
+    for file in unknown {
+        progress(at);
+        match scan(&file) {
+            Ok(found) => changes.extend(catalog.put(file.facts(Some(&found)))),
+            Err(ScanError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                catalog.forget(file.name)
+            }
+            Err(_) => changes.extend(catalog.put(file.facts(None))),
+        }
+        at.done += file.size;
+    }
+    progress(at);
+    changes
+}
+
+/// Writes a new index from the catalog and lets it take the place of the one at `path`, in one step. Nobody
+/// else may be writing it; whoever reads the old one reads on.
+///
+/// # Errors If it cannot be written; the old one is still there then.
+pub fn replace(path: &Path, catalog: &Catalog) -> Result<(), IndexError> {
+    let new = beside(path, ".new");
+    files::remove(&new)?;
+    let mut db = writer::create_plain(&new)?;
+    let failed = |source| IndexError::of("rebuild", &new, source);
+    fill(&mut db, catalog).map_err(failed)?;
+    db.close().map_err(|(_, source)| failed(source))?;
+    files::replace(&new, path)
+}
+
+/// An index in memory, for one question.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn in_memory(catalog: &Catalog) -> Result<Reader, IndexError> {
+    let build = || {
+        let mut db = Connection::open_in_memory()?;
+        schema::migrate(&mut db)?;
+        fill(&mut db, catalog)?;
+        Ok(db)
+    };
+    build().map(Reader::in_memory).map_err(|source| IndexError::of("build", Path::new(":memory:"), source))
+}
+
+fn fill(db: &mut Connection, catalog: &Catalog) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    let puts = catalog.rows().into_iter().map(Change::Put);
+    for change in puts.chain(catalog.gaps().cloned().map(Change::Gap)) {
+        rows::write(&transaction, &change)?;
+    }
+    transaction.commit()
+}

@@ -1,0 +1,153 @@
+//! Rows to SQL and back; the only place that names columns. Unsigned numbers are kept bit for bit in SQLite's
+//! signed ones, so that no count is out of range.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, Result, Row as SqlRow, Transaction, named_params, params};
+
+use crate::packet::Nanos;
+use crate::store::catalog::{Change, Eviction, Gap, HISTORY, Row};
+use crate::store::facts::{CaptureFacts, State};
+use crate::store::losses::Losses;
+use crate::store::range::TimeRange;
+
+const STATES: [(State, &str); 5] = [
+    (State::Recording, "recording"),
+    (State::Sealed, "sealed"),
+    (State::Salvaged, "salvaged"),
+    (State::Damaged, "damaged"),
+    (State::Evicted, "evicted"),
+];
+
+const SELECT_CAPTURES: &str = "
+    SELECT number, name, state, packets, bytes, size, first, last, lost_nic, lost_kernel, lost_queue,
+        lost_write, lost_analysis, clock_synchronised, doubtful_from, held, evicted_at, evicted_reason
+    FROM capture
+    WHERE (?1 IS NULL OR last >= ?1) AND (?2 IS NULL OR first < ?2) AND (?3 OR evicted_reason IS NULL)";
+
+const SELECT_GAPS: &str = "SELECT since, duration_ms, reason FROM gap ORDER BY id";
+
+/// Makes one change.
+pub(super) fn write(to: &Transaction<'_>, change: &Change) -> Result<()> {
+    match change {
+        Change::Put(row) => put(to, row),
+        Change::Drop(number) => {
+            to.prepare_cached("DELETE FROM capture WHERE number = ?1")?.execute([*number as i64])?;
+            Ok(())
+        }
+        Change::Gap(gap) => {
+            to.prepare_cached("INSERT INTO gap (since, duration_ms, reason) VALUES (?1, ?2, ?3)")?
+                .execute(params![gap.from, gap.duration_ms as i64, gap.reason])?;
+            to.prepare_cached(
+                "DELETE FROM gap WHERE id <= (SELECT id FROM gap ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+            )?
+            .execute([HISTORY as i64])?;
+            Ok(())
+        }
+        Change::ClearGaps => to.prepare_cached("DELETE FROM gap")?.execute([]).map(|_| ()),
+    }
+}
+
+fn put(to: &Transaction<'_>, row: &Row) -> Result<()> {
+    let CaptureFacts {
+        name,
+        state,
+        packets,
+        bytes,
+        size,
+        first,
+        last,
+        losses,
+        clock_synchronised,
+        doubtful_from,
+    } = &row.facts;
+    let count = |count: Option<u64>| count.map(|count| count as i64);
+    let (at, reason) = row.evicted.as_ref().map(|e| (e.at, e.reason.as_str())).unzip();
+    to.prepare_cached(
+        "INSERT OR REPLACE INTO capture (number, name, state, packets, bytes, size, first, last, lost_nic,
+            lost_kernel, lost_queue, lost_write, lost_analysis, clock_synchronised, doubtful_from, held,
+            evicted_at, evicted_reason)
+         VALUES (:number, :name, :state, :packets, :bytes, :size, :first, :last, :nic, :kernel, :queue,
+            :write, :analysis, :clock, :doubtful, :held, :at, :reason)",
+    )?
+    .execute(named_params! {
+        ":number": name.number() as i64,
+        ":name": name.to_string(),
+        ":state": STATES.iter().find(|(of, _)| of == state).map(|(_, text)| text),
+        ":packets": *packets as i64,
+        ":bytes": *bytes as i64,
+        ":size": *size as i64,
+        ":first": first,
+        ":last": last,
+        ":nic": count(losses.nic),
+        ":kernel": count(losses.kernel),
+        ":queue": count(losses.queue),
+        ":write": count(losses.write),
+        ":analysis": count(losses.analysis),
+        ":clock": clock_synchronised,
+        ":doubtful": count(*doubtful_from),
+        ":held": row.held,
+        ":at": at.flatten(),
+        ":reason": reason,
+    })?;
+    Ok(())
+}
+
+/// Fails unless every table and column is there.
+pub(super) fn probe(db: &Connection) -> Result<()> {
+    db.prepare_cached(SELECT_CAPTURES)?;
+    db.prepare_cached(SELECT_GAPS)?;
+    Ok(())
+}
+
+/// The rows that may hold packets of `range`, lowest index number first; files without packets only in all of
+/// time.
+pub(super) fn captures(from: &Connection, range: TimeRange, evicted: bool) -> Result<Vec<Row>> {
+    let mut statement = from.prepare_cached(SELECT_CAPTURES)?;
+    let rows = statement.query_map(params![range.since, range.until, evicted], capture)?;
+    let mut rows = rows.collect::<Result<Vec<_>>>()?;
+    rows.sort_by_key(|row| row.facts.name.number());
+    Ok(rows)
+}
+
+fn capture(row: &SqlRow<'_>) -> Result<Row> {
+    let unsigned = |column| row.get::<_, i64>(column).map(|n| n as u64);
+    let count = |column| row.get::<_, Option<i64>>(column).map(|n| n.map(|n| n as u64));
+    let (name, state): (String, String) = (row.get("name")?, row.get("state")?);
+    let state = STATES.iter().find(|(_, text)| *text == state).map(|(of, _)| *of);
+    let reason: Option<String> = row.get("evicted_reason")?;
+    let at: Option<Nanos> = row.get("evicted_at")?;
+    Ok(Row {
+        facts: CaptureFacts {
+            name: name
+                .parse()
+                .map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(e)))?,
+            state: state
+                .ok_or_else(|| rusqlite::Error::InvalidColumnType(2, "state".to_owned(), Type::Text))?,
+            packets: unsigned("packets")?,
+            bytes: unsigned("bytes")?,
+            size: unsigned("size")?,
+            first: row.get("first")?,
+            last: row.get("last")?,
+            losses: Losses {
+                nic: count("lost_nic")?,
+                kernel: count("lost_kernel")?,
+                queue: count("lost_queue")?,
+                write: count("lost_write")?,
+                analysis: count("lost_analysis")?,
+            },
+            clock_synchronised: row.get("clock_synchronised")?,
+            doubtful_from: count("doubtful_from")?,
+        },
+        held: row.get("held")?,
+        evicted: reason.map(|reason| Eviction { at, reason }),
+    })
+}
+
+/// Every gap, oldest first.
+pub(super) fn gaps(from: &Connection) -> Result<Vec<Gap>> {
+    let mut statement = from.prepare_cached(SELECT_GAPS)?;
+    let gaps = statement.query_map([], |row| {
+        Ok(Gap { from: row.get(0)?, duration_ms: row.get::<_, i64>(1)? as u64, reason: row.get(2)? })
+    })?;
+    gaps.collect()
+}

@@ -1,0 +1,32 @@
+//! Holding capture files: a marker beside each, which retention respects from the moment it is there, and which outlives
+//! every index.
+
+use std::io;
+
+use super::layout::Layout;
+use super::names::{CaptureName, Role};
+use crate::sys::fs::{Fs, uninterrupted};
+
+/// Keeps a file from retention; `false` if it was held already.
+pub fn hold(fs: &dyn Fs, layout: &Layout, name: CaptureName) -> io::Result<bool> {
+    let marker = layout.captures().join(name.file_name(Role::Hold));
+    match uninterrupted(|| fs.create(&marker)) {
+        Ok(_) => sync_names(fs, layout).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Gives a file back to retention; `false` if it was not held.
+pub fn release(fs: &dyn Fs, layout: &Layout, name: CaptureName) -> io::Result<bool> {
+    let marker = layout.captures().join(name.file_name(Role::Hold));
+    match uninterrupted(|| fs.remove(&marker)) {
+        Ok(()) => sync_names(fs, layout).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn sync_names(fs: &dyn Fs, layout: &Layout) -> io::Result<()> {
+    uninterrupted(|| fs.sync_dir(&layout.captures()))
+}

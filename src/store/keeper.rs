@@ -1,0 +1,354 @@
+//! The keeper: what happens to files once they are sealed. Salvages what a crash left, carries retention out, follows the
+//! markers by which people hold files, and keeps the catalog of what exists. Every act is in the ledger before it is done.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::SharedLedger;
+use super::age::{RunningClock, Stamp, between};
+use super::catalog::{Catalog, Change, Part};
+use super::entry::{Act, Entry};
+use super::facts::CaptureFacts;
+use super::layout::Layout;
+use super::ledger::LedgerError;
+use super::names::{CaptureName, Role};
+use super::retention::{self, Candidate, Eviction, Limits, Reason, Room};
+use super::salvage::{Salvage, SalvageError, Salvaged};
+use super::scan::scan;
+use crate::sys::clock::Clock;
+use crate::sys::fs::{Fs, uninterrupted};
+
+/// How long an eviction's space may take to appear before free space is judged again: a reader may hold the file open.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the keeper did, for the journal.
+#[derive(Debug)]
+pub enum Kept {
+    /// A file was removed.
+    Evicted(CaptureName, u64, Reason),
+    /// A file was to be removed, and could not be.
+    NotEvicted(CaptureName, KeepError),
+    /// A person keeps a file.
+    Held(CaptureName),
+    /// A person gave a file back.
+    Released(CaptureName),
+    /// A `.part` was dealt with.
+    Salvaged(Salvaged),
+    /// A `.part` could not be dealt with; it is tried again at the next start.
+    NotSalvaged(SalvageError),
+    /// A finished file that the ledger did not know was read and taken in.
+    Found(CaptureName),
+    /// A file is gone, and not by us.
+    Vanished(CaptureName),
+}
+
+/// Why something could not be kept or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The ledger could not be written first.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The disk refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// The operation and its object.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Evicted bytes whose space has not appeared yet.
+struct Awaited {
+    free: u64,
+    until: Duration,
+}
+
+/// Owner of everything sealed.
+pub struct Keeper {
+    fs: Arc<dyn Fs>,
+    layout: Layout,
+    ledger: SharedLedger,
+    clock: Arc<dyn Clock>,
+    catalog: Catalog,
+    running: RunningClock,
+    sealed_at: BTreeMap<u64, u64>,
+    limits: Option<Limits>,
+    rotation_size: u64,
+    floor: u64,
+    awaited: Option<Awaited>,
+    changes: Vec<Change>,
+}
+
+impl Keeper {
+    /// Takes over a data directory as the ledger's `entries` and the directory tell of it. `limits` is `None` where nothing
+    /// is to be evicted. The ledger's last entry must be of this boot.
+    pub fn new(
+        fs: Arc<dyn Fs>,
+        layout: Layout,
+        ledger: SharedLedger,
+        clock: Arc<dyn Clock>,
+        entries: &[Entry],
+        limits: Option<Limits>,
+        rotation_size: u64,
+    ) -> io::Result<Self> {
+        let listing = list(fs.as_ref(), &layout)?;
+        let mut keeper = Self {
+            catalog: Catalog::new(entries, &listing),
+            fs,
+            layout,
+            ledger,
+            clock,
+            running: RunningClock::default(),
+            sealed_at: BTreeMap::new(),
+            limits: None,
+            rotation_size,
+            floor: 0,
+            awaited: None,
+            changes: Vec::new(),
+        };
+        entries.iter().for_each(|entry| keeper.age(entry));
+        keeper.set_limits(limits, rotation_size);
+        Ok(keeper)
+    }
+
+    /// Changes what retention allows.
+    pub fn set_limits(&mut self, limits: Option<Limits>, rotation_size: u64) {
+        (self.limits, self.rotation_size) = (limits, rotation_size);
+        let parts: u64 = self.catalog.parts().iter().map(|part| part.size).sum();
+        let kept = parts + self.catalog.captures().map(|facts| facts.size).sum::<u64>();
+        if let (Some(limits), Ok(space)) = (limits, self.fs.space(self.layout.root())) {
+            self.floor = retention::floor(&limits, retention::allowance(&limits, space, kept, rotation_size));
+        }
+    }
+
+    /// What exists.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// What changed in the catalog since last asked.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Takes note of an act that another has written to the ledger and done.
+    pub fn follow(&mut self, entry: &Entry) {
+        self.age(entry);
+        let changes = self.catalog.apply(entry);
+        self.changes.extend(changes);
+    }
+
+    /// Writes an act to the ledger.
+    pub fn note(&mut self, act: Act) -> Result<(), LedgerError> {
+        let entry = self.ledger.append(act)?;
+        self.follow(&entry);
+        Ok(())
+    }
+
+    /// The `.part` files that were there at the start.
+    pub fn parts(&self) -> Vec<Part> {
+        self.catalog.parts().to_vec()
+    }
+
+    /// Salvages one of [`Keeper::parts`].
+    pub fn salvage(&mut self, part: &Part) -> Kept {
+        let salvage = Salvage { fs: self.fs.as_ref(), layout: &self.layout, ledger: &self.ledger };
+        match salvage.one(part) {
+            Ok(salvaged) => {
+                if let Salvaged::Kept(facts, ..) | Salvaged::Completed(facts) = &salvaged {
+                    self.take_in(facts.as_ref().clone());
+                }
+                Kept::Salvaged(salvaged)
+            }
+            Err(error) => Kept::NotSalvaged(error),
+        }
+    }
+
+    /// Takes in the finished files that the ledger does not know, and takes note of those that are gone.
+    pub fn reconcile(&mut self) -> Vec<Kept> {
+        let mut kept: Vec<_> =
+            self.catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name)).collect();
+        for unknown in self.catalog.unknown().to_vec() {
+            let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
+            let facts = match self.fs.open_read(&path) {
+                Ok(file) => unknown.facts(scan(file.as_ref()).ok().as_ref()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    self.catalog.forget(unknown.name);
+                    continue;
+                }
+                Err(_) => unknown.facts(None),
+            };
+            // Should the ledger refuse, the file is read again at the next start.
+            let _ = self.ledger.append(Act::Found { capture: facts.clone() });
+            self.take_in(facts);
+            kept.push(Kept::Found(unknown.name));
+        }
+        kept
+    }
+
+    /// Carries retention out; `growing` is the length of the file being written.
+    pub fn enforce(&mut self, growing: u64) -> Result<Vec<Kept>, KeepError> {
+        let listing = list(self.fs.as_ref(), &self.layout)
+            .map_err(|source| KeepError::Io { what: "list pcaps/".to_owned(), source })?;
+        let names: Vec<_> = listing.iter().filter_map(|file| CaptureName::parse(&file.name)).collect();
+        let mut kept = self.follow_markers(&names)?;
+        let Some(limits) = self.limits else { return Ok(kept) };
+        let space = uninterrupted(|| self.fs.space(self.layout.root()));
+        let space =
+            space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
+        let now = self.clock.now();
+        if self.awaited.as_ref().is_some_and(|awaited| space.free >= awaited.free || now.up >= awaited.until)
+        {
+            self.awaited = None;
+        }
+        let room = Room {
+            space,
+            growing,
+            needed: self.rotation_size.saturating_sub(growing),
+            settled: self.awaited.is_none(),
+            floor: self.floor,
+        };
+        let plan = retention::plan(&self.candidates(&names), &limits, &room);
+        if plan.is_empty() {
+            return Ok(kept);
+        }
+        let gone: u64 = plan.iter().map(|eviction| eviction.size).sum();
+        for eviction in plan {
+            kept.push(self.evict(&eviction));
+        }
+        uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
+            .map_err(|source| KeepError::Io { what: "sync pcaps/".to_owned(), source })?;
+        // Half, since recording goes on meanwhile.
+        self.awaited = Some(Awaited { free: space.free.saturating_add(gone / 2), until: now.up + PATIENCE });
+        Ok(kept)
+    }
+
+    /// Whether the ledger has grown enough to be worth compacting; does it then.
+    pub fn compact(&mut self) -> Result<bool, LedgerError> {
+        if !self.ledger.wants_compaction() {
+            return Ok(false);
+        }
+        let now = self.running_now();
+        let age = |facts: &CaptureFacts| {
+            let number = facts.name.number();
+            (number, now.saturating_sub(self.sealed_at.get(&number).copied().unwrap_or(now)))
+        };
+        let ages: Vec<_> = self.catalog.captures().map(age).collect();
+        self.ledger.compact(&ages)?;
+        Ok(true)
+    }
+
+    fn take_in(&mut self, facts: CaptureFacts) {
+        let now = self.running_now();
+        self.sealed_at.entry(facts.name.number()).or_insert(now);
+        self.changes.extend(self.catalog.put(facts));
+    }
+
+    fn age(&mut self, entry: &Entry) {
+        let now = self.running.note(entry);
+        match &entry.act {
+            Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture } => {
+                self.sealed_at.insert(capture.name.number(), now);
+            }
+            Act::Evict { capture, .. } => {
+                self.sealed_at.remove(&capture.name.number());
+            }
+            Act::Compacted { ages, .. } => {
+                self.sealed_at.extend(ages.iter().map(|&(number, age)| (number, now.saturating_sub(age))));
+            }
+            _ => {}
+        }
+    }
+
+    fn running_now(&mut self) -> u64 {
+        let now = self.clock.now();
+        let up_ms = u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX);
+        self.running.now(Stamp { wall: now.wall, up_ms, synchronised: self.clock.synchronised() })
+    }
+
+    /// The files that retention may choose from: finished, ours, and there.
+    fn candidates(&mut self, names: &[(CaptureName, Role)]) -> Vec<Candidate> {
+        let now = self.running_now();
+        let there: std::collections::HashSet<_> =
+            names.iter().filter(|(_, role)| *role == Role::Sealed).map(|(name, _)| *name).collect();
+        let files = self.catalog.captures().filter(|facts| there.contains(&facts.name));
+        files
+            .map(|facts| {
+                let number = facts.name.number();
+                let sealed_at = self.sealed_at.get(&number).copied().unwrap_or(now);
+                Candidate {
+                    number,
+                    size: facts.size,
+                    age: between(sealed_at, now),
+                    held: self.catalog.is_held(facts.name),
+                }
+            })
+            .collect()
+    }
+
+    /// Holds what people hold by now, and lets go of what they gave back.
+    fn follow_markers(&mut self, names: &[(CaptureName, Role)]) -> Result<Vec<Kept>, KeepError> {
+        let marked = |name| names.contains(&(name, Role::Hold));
+        let files = names.iter().filter(|(_, role)| matches!(role, Role::Sealed | Role::Part));
+        let mut kept = Vec::new();
+        for &(name, _) in files {
+            match (self.catalog.is_held(name), marked(name)) {
+                (false, true) => {
+                    self.note(Act::Hold { name })?;
+                    kept.push(Kept::Held(name));
+                }
+                (true, false) => {
+                    self.note(Act::Release { name })?;
+                    kept.push(Kept::Released(name));
+                }
+                _ => {}
+            }
+        }
+        Ok(kept)
+    }
+
+    fn evict(&mut self, eviction: &Eviction) -> Kept {
+        let Some(facts) = self.catalog.capture(eviction.number).cloned() else {
+            let name = CaptureName::new(eviction.number, 0);
+            return Kept::NotEvicted(
+                name,
+                KeepError::Io { what: "find it".to_owned(), source: io::ErrorKind::NotFound.into() },
+            );
+        };
+        let name = facts.name;
+        self.remove(facts, eviction).unwrap_or_else(|error| Kept::NotEvicted(name, error))
+    }
+
+    fn remove(&mut self, capture: CaptureFacts, eviction: &Eviction) -> Result<Kept, KeepError> {
+        let name = capture.name;
+        let path = |role| self.layout.captures().join(name.file_name(role));
+        let (sealed, marker) = (path(Role::Sealed), path(Role::Hold));
+        // A person may have held it a moment ago.
+        if self.fs.open_read(&marker).is_ok() {
+            self.note(Act::Hold { name })?;
+            return Ok(Kept::Held(name));
+        }
+        let reason = eviction.reason;
+        let entry = self.ledger.append(Act::Evict { capture, reason: reason.to_string() })?;
+        match uninterrupted(|| self.fs.remove(&sealed)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(KeepError::Io { what: format!("remove {name}"), source })
+            }
+            _ => {
+                self.follow(&entry);
+                Ok(Kept::Evicted(name, eviction.size, reason))
+            }
+        }
+    }
+}
+
+/// The files of `pcaps/`; none where nothing was ever saved.
+fn list(fs: &dyn Fs, layout: &Layout) -> io::Result<Vec<crate::sys::fs::Entry>> {
+    match uninterrupted(|| fs.read_dir(&layout.captures())) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}

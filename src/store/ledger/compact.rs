@@ -1,0 +1,90 @@
+//! What a compaction keeps: a pure choice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::entry::Act;
+use super::super::names::CaptureName;
+use super::load::Contents;
+
+/// Evictions that stay listed.
+const EVICTIONS: usize = 1000;
+/// Gaps, clock steps, stops and damage to other than capture files, together.
+const NOTES: usize = 100;
+/// Entries of one capture file's damage.
+const DAMAGES: usize = 10;
+/// Entries that this version cannot read.
+const UNKNOWN: usize = 1000;
+
+/// Which lines to keep, by their place, if the capture files with these index numbers exist.
+pub(super) fn survivors(contents: &Contents, existing: &BTreeSet<u64>) -> Vec<bool> {
+    let mut choice = Choice::new(existing);
+    let mut kept: Vec<_> = contents
+        .lines
+        .iter()
+        .rev()
+        .map(|line| choice.keeps(line.entry.as_ref().map(|entry| &entry.act)))
+        .collect();
+    kept.reverse();
+    kept
+}
+
+/// What was kept so far, from the latest entry backwards.
+struct Choice<'a> {
+    existing: &'a BTreeSet<u64>,
+    start: bool,
+    sealed: BTreeSet<u64>,
+    held: BTreeSet<u64>,
+    evicted: BTreeSet<u64>,
+    damages: BTreeMap<u64, usize>,
+    notes: usize,
+    unknown: usize,
+}
+
+impl<'a> Choice<'a> {
+    fn new(existing: &'a BTreeSet<u64>) -> Self {
+        Self {
+            existing,
+            start: false,
+            sealed: BTreeSet::new(),
+            held: BTreeSet::new(),
+            evicted: BTreeSet::new(),
+            damages: BTreeMap::new(),
+            notes: 0,
+            unknown: 0,
+        }
+    }
+
+    fn keeps(&mut self, act: Option<&Act>) -> bool {
+        let exists = |number| self.existing.contains(&number);
+        match act {
+            None => within(&mut self.unknown, UNKNOWN),
+            Some(Act::Start { .. }) => !std::mem::replace(&mut self.start, true),
+            Some(Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture }) => {
+                exists(capture.name.number()) && self.sealed.insert(capture.name.number())
+            }
+            Some(Act::Hold { name } | Act::Release { name }) => {
+                exists(name.number()) && self.held.insert(name.number())
+            }
+            Some(Act::Evict { capture, .. }) => {
+                self.evicted.len() < EVICTIONS && self.evicted.insert(capture.name.number())
+            }
+            Some(Act::Damage { file, .. }) => match CaptureName::parse(file) {
+                Some((name, _)) => {
+                    exists(name.number()) && within(self.damages.entry(name.number()).or_default(), DAMAGES)
+                }
+                None => within(&mut self.notes, NOTES),
+            },
+            Some(Act::Stop { .. } | Act::Gap { .. } | Act::ClockStep { .. }) => {
+                within(&mut self.notes, NOTES)
+            }
+            Some(Act::Compacted { .. }) => false,
+        }
+    }
+}
+
+/// Counts one more if there are fewer than `limit`.
+fn within(count: &mut usize, limit: usize) -> bool {
+    let keeps = *count < limit;
+    *count += usize::from(keeps);
+    keeps
+}

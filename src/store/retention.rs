@@ -1,0 +1,348 @@
+//! Retention as a pure plan: what is there, what is allowed, what must go and why. Carrying it out is [`super::keeper`]'s.
+//!
+//! Oldest index number first, whatever the clocks said; a held file is never chosen, an unfinished or unknown one is never
+//! offered.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::sys::fs::Space;
+
+/// Free space to keep on the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MinFree {
+    /// Bytes.
+    Bytes(u64),
+    /// Hundredths of the file system's size.
+    Percent(u8),
+}
+
+impl MinFree {
+    /// Bytes on a file system of `total` bytes.
+    pub fn bytes(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => hundredths(total, percent),
+        }
+    }
+}
+
+/// What retention allows; any one limit evicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most sealed files.
+    pub count: Option<u64>,
+    /// The most bytes of capture files, the growing one at its full size included.
+    pub bytes: Option<u64>,
+    /// The longest time since a file was sealed.
+    pub age: Option<Duration>,
+    /// Free space to keep.
+    pub min_free: MinFree,
+    /// The part, in hundredths, of what was allowed at start below which free-space eviction stops.
+    pub floor_percent: u8,
+}
+
+/// A sealed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its index number.
+    pub number: u64,
+    /// Its length, bytes.
+    pub size: u64,
+    /// Running time since it was sealed.
+    pub age: Duration,
+    /// Kept by a person.
+    pub held: bool,
+}
+
+/// The disk, as the plan sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The file system now.
+    pub space: Space,
+    /// Bytes that the growing file has.
+    pub growing: u64,
+    /// Bytes that it may still take.
+    pub needed: u64,
+    /// Whether free space may be judged: not while that of earlier evictions has yet to appear.
+    pub settled: bool,
+    /// Bytes of captures, the growing one at its full size included, below which free space evicts nothing.
+    pub floor: u64,
+}
+
+/// Why a file must go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// More files than allowed.
+    Count(u64),
+    /// More bytes than allowed.
+    Bytes(u64),
+    /// Older than allowed.
+    Age(Duration),
+    /// Less free space than asked for, bytes.
+    Free(u64),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(limit) => write!(f, "more than {limit} files"),
+            Self::Bytes(limit) => write!(f, "more than {limit} bytes"),
+            Self::Age(limit) => write!(f, "older than {} s", limit.as_secs()),
+            Self::Free(wanted) => write!(f, "less than {wanted} bytes free"),
+        }
+    }
+}
+
+/// One file that must go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Eviction {
+    /// Its index number.
+    pub number: u64,
+    /// Its length, bytes.
+    pub size: u64,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Chooses what must go, in the order in which it should. `files` in any order.
+pub fn plan(files: &[Candidate], limits: &Limits, room: &Room) -> Vec<Eviction> {
+    let mut files = files.to_vec();
+    files.sort_unstable_by_key(|file| file.number);
+    let mut left = Left {
+        count: files.len() as u64,
+        bytes: files.iter().map(|file| file.size).sum::<u64>() + room.growing + room.needed,
+        freed: 0,
+        oldest_stays: false,
+    };
+    let mut evictions = Vec::new();
+    for file in files.iter().filter(|file| !file.held) {
+        let Some(reason) = left.violation(file, limits, room) else {
+            left.oldest_stays = true;
+            continue;
+        };
+        left.count -= 1;
+        left.bytes -= file.size;
+        left.freed += file.size;
+        evictions.push(Eviction { number: file.number, size: file.size, reason });
+    }
+    evictions
+}
+
+/// What would be left if the evictions chosen so far were carried out.
+struct Left {
+    count: u64,
+    bytes: u64,
+    freed: u64,
+    oldest_stays: bool,
+}
+
+impl Left {
+    fn violation(&self, file: &Candidate, limits: &Limits, room: &Room) -> Option<Reason> {
+        if let Some(limit) = limits.age.filter(|&limit| file.age > limit) {
+            return Some(Reason::Age(limit));
+        }
+        if self.oldest_stays {
+            return None;
+        }
+        if let Some(limit) = limits.count.filter(|&limit| self.count > limit) {
+            return Some(Reason::Count(limit));
+        }
+        if let Some(limit) = limits.bytes.filter(|&limit| self.bytes > limit) {
+            return Some(Reason::Bytes(limit));
+        }
+        let wanted = limits.min_free.bytes(room.space.total);
+        let short = room.space.free.saturating_add(self.freed) < wanted.saturating_add(room.needed);
+        let above_floor = self.bytes.saturating_sub(file.size) >= room.floor;
+        (short && room.settled && above_floor).then_some(Reason::Free(wanted))
+    }
+}
+
+/// Bytes of captures that the limits and the disk allow: `kept` bytes are there, the growing file included; `rotation` is
+/// a file's full size.
+pub fn allowance(limits: &Limits, space: Space, kept: u64, rotation: u64) -> u64 {
+    let disk = (kept + space.free).saturating_sub(limits.min_free.bytes(space.total));
+    let count = limits.count.map_or(u64::MAX, |count| (count + 1).saturating_mul(rotation));
+    disk.min(limits.bytes.unwrap_or(u64::MAX)).min(count)
+}
+
+/// The part of an allowance below which free-space eviction stops.
+pub fn floor(limits: &Limits, allowance: u64) -> u64 {
+    hundredths(allowance, limits.floor_percent)
+}
+
+fn hundredths(bytes: u64, percent: u8) -> u64 {
+    u64::try_from(u128::from(bytes) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+}
+
+/// Why files may not be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HoldRefused {
+    /// Too many files would be held.
+    #[error(
+        "{wanted} held files would take more than half of the {limit} that retention keeps; release some first"
+    )]
+    Count {
+        /// Held then.
+        wanted: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Too many bytes would be held.
+    #[error(
+        "{wanted} bytes of held files would take more than half of the {limit} that retention allows; release some first"
+    )]
+    Bytes {
+        /// Held then.
+        wanted: u64,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// Whether `files` (with those to be held marked so) leave retention room to work: held files take at most half of each
+/// limit. `allowance` as of [`allowance()`].
+pub fn may_hold(files: &[Candidate], limits: &Limits, allowance: u64) -> Result<(), HoldRefused> {
+    let held = files.iter().filter(|file| file.held);
+    let (count, bytes) = held.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.size));
+    match limits.count {
+        Some(limit) if count * 2 > limit => return Err(HoldRefused::Count { wanted: count, limit }),
+        _ => {}
+    }
+    if bytes * 2 > allowance {
+        return Err(HoldRefused::Bytes { wanted: bytes, limit: allowance });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits() -> impl Strategy<Value = Limits> {
+        let free =
+            prop_oneof![(0_u64..2000).prop_map(MinFree::Bytes), (0_u8..100).prop_map(MinFree::Percent)];
+        let option = |max: u64| prop::option::of(1..max);
+        (option(20), option(4000), option(50), free).prop_map(|(count, bytes, age, min_free)| Limits {
+            count,
+            bytes,
+            age: age.map(Duration::from_secs),
+            min_free,
+            floor_percent: 50,
+        })
+    }
+
+    fn files() -> impl Strategy<Value = Vec<Candidate>> {
+        prop::collection::btree_map(0_u64..100, (0_u64..400, 0_u64..100, any::<bool>()), 0..30).prop_map(
+            |map| {
+                let file = |(number, (size, age, held))| Candidate {
+                    number,
+                    size,
+                    age: Duration::from_secs(age),
+                    held,
+                };
+                map.into_iter().map(file).collect()
+            },
+        )
+    }
+
+    fn room() -> impl Strategy<Value = Room> {
+        (0_u64..4000, 0_u64..200, 0_u64..200, any::<bool>(), 0_u64..3000).prop_map(
+            |(free, growing, needed, settled, floor)| Room {
+                space: Space { total: 4000, free },
+                growing,
+                needed,
+                settled,
+                floor,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_keeps_every_rule(files in files(), limits in limits(), room in room()) {
+            let plan = plan(&files, &limits, &room);
+            let find = |number| files.iter().find(|file| file.number == number).copied();
+            let gone = |number| plan.iter().any(|eviction| eviction.number == number);
+            let left: Vec<_> = files.iter().filter(|file| !gone(file.number)).collect();
+            let bytes = |files: &[&Candidate]| files.iter().map(|file| file.size).sum::<u64>() + room.growing + room.needed;
+
+            prop_assert!(plan.is_sorted_by(|a, b| a.number < b.number), "oldest first, none twice");
+            for eviction in &plan {
+                let file = find(eviction.number).unwrap();
+                prop_assert!(!file.held, "held files stay");
+                match eviction.reason {
+                    Reason::Age(limit) => prop_assert!(file.age > limit),
+                    // Whatever went for another limit than age went oldest first: nothing older than it is left unheld.
+                    _ => prop_assert!(left.iter().all(|kept| kept.held || kept.number > file.number)),
+                }
+                if let Reason::Free(_) = eviction.reason {
+                    prop_assert!(room.settled);
+                }
+            }
+            let free: Vec<_> = left.iter().filter(|file| !file.held).collect();
+            if !free.is_empty() {
+                prop_assert!(limits.count.is_none_or(|limit| left.len() as u64 <= limit), "count is kept");
+                prop_assert!(limits.bytes.is_none_or(|limit| bytes(&left) <= limit), "bytes are kept");
+            }
+            prop_assert!(limits.age.is_none_or(|limit| free.iter().all(|file| file.age <= limit)), "age is kept");
+            if plan.iter().any(|eviction| matches!(eviction.reason, Reason::Free(_))) {
+                let other = plan.iter().any(|eviction| !matches!(eviction.reason, Reason::Free(_)));
+                prop_assert!(other || bytes(&left) >= room.floor, "free space stops at the floor");
+            }
+        }
+
+        #[test]
+        fn nothing_goes_when_every_limit_is_kept(files in files()) {
+            let limits = Limits { count: None, bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50 };
+            let room = Room { space: Space { total: 10, free: 10 }, growing: 0, needed: 10, settled: true, floor: 0 };
+            prop_assert_eq!(plan(&files, &limits, &room), vec![]);
+        }
+    }
+
+    #[test]
+    fn the_growing_file_needs_its_room_before_it_takes_it() {
+        let files: Vec<_> =
+            (1..=3).map(|number| Candidate { number, size: 100, age: Duration::ZERO, held: false }).collect();
+        let limits = Limits {
+            count: None,
+            bytes: Some(350),
+            age: None,
+            min_free: MinFree::Bytes(50),
+            floor_percent: 0,
+        };
+        let room = Room {
+            space: Space { total: 1000, free: 1000 },
+            growing: 0,
+            needed: 100,
+            settled: true,
+            floor: 0,
+        };
+        assert_eq!(
+            plan(&files, &limits, &room),
+            [Eviction { number: 1, size: 100, reason: Reason::Bytes(350) }]
+        );
+        let limits = Limits { bytes: None, ..limits };
+        let tight = Room { space: Space { total: 1000, free: 149 }, ..room };
+        assert_eq!(
+            plan(&files, &limits, &tight),
+            [Eviction { number: 1, size: 100, reason: Reason::Free(50) }]
+        );
+        assert_eq!(plan(&files, &limits, &Room { settled: false, ..tight }), []);
+        assert_eq!(plan(&files, &limits, &Room { floor: 301, ..tight }), []);
+    }
+
+    #[test]
+    fn half_of_a_limit_may_be_held() {
+        let file = |number, held| Candidate { number, size: 10, age: Duration::ZERO, held };
+        let limits =
+            Limits { count: Some(4), bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50 };
+        let files = [file(1, true), file(2, true), file(3, false)];
+        assert_eq!(may_hold(&files, &limits, 40), Ok(()));
+        assert_eq!(may_hold(&files, &limits, 39), Err(HoldRefused::Bytes { wanted: 20, limit: 39 }));
+        let files = [file(1, true), file(2, true), file(3, true)];
+        assert_eq!(may_hold(&files, &limits, 400), Err(HoldRefused::Count { wanted: 3, limit: 4 }));
+    }
+}

@@ -1,0 +1,378 @@
+//! Reading capture files of our own making: record by record, in large reads, up to the last sound record. Serves salvage,
+//! listings of the growing file, rebuilds and extraction, so that all of them agree on where a file ends.
+
+use std::io;
+
+use super::block::Tally;
+use super::format::{FILE_HEADER, Format, RECORD_HEADER, RecordHeader};
+use crate::packet::{Frame, MAX_SNAPLEN};
+use crate::sys::fs::{FsFile, read_full};
+
+/// Bytes asked of the disk at a time; holds any record whole.
+const WINDOW: usize = 1 << 20;
+
+/// Seconds from which a stamp is absurd: 2100-01-01.
+const ABSURD_SEC: u32 = 4_102_444_800;
+
+/// The granularity in which a file system loses bytes.
+const PAGE: u64 = 4096;
+
+/// Why reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// At the end of the file, after a whole record.
+    Clean,
+    /// The file ends within a record, as a growing one may for a moment.
+    Cut,
+    /// The bytes there are no record header.
+    Implausible,
+    /// Zeros that were never written reach to the end, as a power cut leaves them.
+    ZeroTail,
+}
+
+impl End {
+    /// For people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clean => "complete",
+            Self::Cut => "ended within a record",
+            Self::Implausible => "ended at bytes that are no record",
+            Self::ZeroTail => "ended in zeros that were never written",
+        }
+    }
+}
+
+/// The file cannot be read as a capture file of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The first bytes are no file header that we write.
+    #[error("no capture file header: the first {FILE_HEADER} bytes are not what Tapkeep writes")]
+    Header,
+    /// The file ends before its header does.
+    #[error("the file ends within its header")]
+    Short,
+    /// The disk failed.
+    #[error("read at offset {offset}: {source}")]
+    Io {
+        /// Where.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Reads records in order. Holds one window of a megabyte.
+pub struct Reader<'a> {
+    file: &'a dyn FsFile,
+    format: Format,
+    window: Vec<u8>,
+    at: usize,
+    base: u64,
+    end: Option<End>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the file header.
+    pub fn open(file: &'a dyn FsFile) -> Result<Self, ScanError> {
+        let mut header = [0; FILE_HEADER];
+        let read = read_full(file, &mut header, 0).map_err(|source| ScanError::Io { offset: 0, source })?;
+        if read < FILE_HEADER {
+            return Err(ScanError::Short);
+        }
+        let format = Format::decode(&header).ok_or(ScanError::Header)?;
+        Ok(Self { file, format, window: Vec::new(), at: 0, base: FILE_HEADER as u64, end: None })
+    }
+
+    /// What the header says.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Offset of the next record; after the last one, the length up to which the file is sound.
+    pub fn offset(&self) -> u64 {
+        self.base + self.at as u64
+    }
+
+    /// Continues at `offset`, which must be where a record begins.
+    pub fn seek(&mut self, offset: u64) {
+        (self.base, self.at, self.end) = (offset, 0, None);
+        self.window.clear();
+    }
+
+    /// The next record and its offset; `None` when there is no further sound one, see [`Reader::end`].
+    pub fn next_record(&mut self) -> Result<Option<(u64, Frame<'_>)>, ScanError> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        if let Err(end) = self.ready()? {
+            self.end = Some(end);
+            return Ok(None);
+        }
+        let offset = self.offset();
+        let bytes = self.window.get(self.at..).unwrap_or_default();
+        let Some((header, data)) =
+            RecordHeader::decode(bytes).and_then(|h| Some((h, bytes.get(RECORD_HEADER..h.record_len())?)))
+        else {
+            return Ok(None);
+        };
+        self.at += header.record_len();
+        Ok(Some((offset, Frame { sec: header.sec, frac: header.frac, wire_len: header.wire_len, data })))
+    }
+
+    /// Why the last call of [`Reader::next_record`] found nothing more.
+    pub fn end(&self) -> End {
+        self.end.unwrap_or(End::Clean)
+    }
+
+    /// Sees to it that a whole record lies at the window's place.
+    fn ready(&mut self) -> Result<Result<(), End>, ScanError> {
+        if !self.holds(RECORD_HEADER) {
+            self.fill()?;
+        }
+        let rest = &self.window[self.at..];
+        if rest.is_empty() {
+            return Ok(Err(End::Clean));
+        }
+        let Some(header) = RecordHeader::decode(rest) else { return Ok(Err(End::Cut)) };
+        if !plausible(&header, &self.format) {
+            return Ok(Err(End::Implausible));
+        }
+        if !self.holds(header.record_len()) {
+            self.fill()?;
+        }
+        Ok(if self.holds(header.record_len()) { Ok(()) } else { Err(End::Cut) })
+    }
+
+    fn holds(&self, len: usize) -> bool {
+        self.window.len() - self.at >= len
+    }
+
+    fn fill(&mut self) -> Result<(), ScanError> {
+        let kept = self.window.len() - self.at;
+        self.window.copy_within(self.at.., 0);
+        self.base += self.at as u64;
+        self.at = 0;
+        self.window.resize(WINDOW, 0);
+        let offset = self.base + kept as u64;
+        let read = read_full(self.file, &mut self.window[kept..], offset);
+        let read = read.map_err(|source| ScanError::Io { offset, source })?;
+        self.window.truncate(kept + read);
+        Ok(())
+    }
+}
+
+/// Whether a record header can be one that we wrote.
+fn plausible(header: &RecordHeader, format: &Format) -> bool {
+    (1..=format.snaplen.min(MAX_SNAPLEN)).contains(&header.captured)
+        && header.wire_len >= header.captured
+        && header.frac < format.precision.per_second()
+        && header.sec < ABSURD_SEC
+}
+
+/// What a scan of a whole file found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scan {
+    /// What its header says.
+    pub format: Format,
+    /// What its sound records amount to.
+    pub tally: Tally,
+    /// Length up to which it is sound, bytes.
+    pub sound: u64,
+    /// Its length, bytes.
+    pub len: u64,
+    /// Why it ends there.
+    pub end: End,
+}
+
+/// Counts a file up to its last whole, plausible record.
+pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
+    scan_below(file, u64::MAX)
+}
+
+/// Like [`scan`] for a file that a crash left: a record into which a tail of never written zeros reaches is not sound.
+///
+/// A run of zeros counts as such a tail from the first page boundary in it to the end of the file, if it fills a page,
+/// starts on the boundary, or goes on behind the record. What remains is a last record that ends in zeros of its own
+/// (padding) which happen to cross a boundary; that one is kept.
+pub fn scan_after_crash(file: &dyn FsFile) -> Result<Scan, ScanError> {
+    let found = scan(file)?;
+    let Some(tail) = zero_tail(file, found.len)? else { return Ok(found) };
+    let page_lost = found.len - tail.page >= PAGE || tail.start == tail.page;
+    if found.sound == found.len && !page_lost {
+        return Ok(found);
+    }
+    let kept = if found.sound <= tail.page { found } else { scan_below(file, tail.page)? };
+    Ok(Scan { end: End::ZeroTail, ..kept })
+}
+
+/// Counts the records that lie wholly below `limit`.
+fn scan_below(file: &dyn FsFile, limit: u64) -> Result<Scan, ScanError> {
+    let mut reader = Reader::open(file)?;
+    let format = reader.format();
+    let (mut tally, mut sound) = (Tally::default(), reader.offset());
+    while let Some((offset, frame)) = reader.next_record()? {
+        let end = offset + (RECORD_HEADER + frame.data.len()) as u64;
+        if end > limit {
+            break;
+        }
+        tally.count(frame.nanos(format.precision), frame.wire_len);
+        sound = end;
+    }
+    let len = file.len().map_err(|source| ScanError::Io { offset: sound, source })?;
+    Ok(Scan { format, tally, sound, len, end: reader.end() })
+}
+
+struct ZeroTail {
+    start: u64,
+    page: u64,
+}
+
+/// The zeros at the end of a file, if they reach over a page boundary.
+fn zero_tail(file: &dyn FsFile, len: u64) -> Result<Option<ZeroTail>, ScanError> {
+    let mut window = vec![0; WINDOW];
+    let mut start = len;
+    while start > 0 {
+        let from = start.saturating_sub(WINDOW as u64);
+        let part = &mut window[..(start - from) as usize];
+        let read = read_full(file, part, from).map_err(|source| ScanError::Io { offset: from, source })?;
+        match part[..read].iter().rposition(|&byte| byte != 0) {
+            Some(last) => {
+                start = from + last as u64 + 1;
+                break;
+            }
+            None => start = from,
+        }
+    }
+    let page = start.next_multiple_of(PAGE);
+    Ok((page < len).then_some(ZeroTail { start, page }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::packet::{LinkType, Precision};
+
+    struct Bytes(Vec<u8>);
+
+    impl FsFile for Bytes {
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = self.0.get(offset as usize..).unwrap_or_default();
+            let n = rest.len().min(buf.len()).min(70_000);
+            buf[..n].copy_from_slice(&rest[..n]);
+            Ok(n)
+        }
+        fn start_writeback(&self, _: u64, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn truncate(&self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn reserve(&self, _: u64, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+    }
+
+    const FORMAT: Format =
+        Format { link: LinkType::ETHERNET, precision: Precision::Micro, snaplen: MAX_SNAPLEN };
+
+    /// A file of records of the given lengths, each filled with one byte, and where each record ends.
+    fn file(records: &[(usize, u8)]) -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = FORMAT.encode().to_vec();
+        let mut ends = vec![bytes.len()];
+        for &(len, fill) in records {
+            let data = vec![fill; len];
+            let frame = Frame { sec: 1_700_000_000, frac: 1, wire_len: len as u32, data: &data };
+            bytes.extend(RecordHeader::of(&frame).encode());
+            bytes.extend(data);
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    fn records() -> impl Strategy<Value = Vec<(usize, u8)>> {
+        prop::collection::vec(
+            (prop_oneof![8 => 1_usize..1600, 1 => 60_000_usize..262_144], any::<u8>()),
+            0..40,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_prefix_keeps_every_whole_record(records in records(), at in any::<prop::sample::Index>()) {
+            let (bytes, ends) = file(&records);
+            let cut = 24 + at.index(bytes.len() - 23);
+            let found = scan(&Bytes(bytes[..cut].to_vec())).unwrap();
+            let whole = ends.iter().rposition(|&end| end <= cut).unwrap();
+            prop_assert_eq!(found.sound, ends[whole] as u64);
+            prop_assert_eq!(found.tally.packets, whole as u64);
+            prop_assert_eq!(found.end, if found.sound == cut as u64 { End::Clean } else { End::Cut });
+        }
+
+        #[test]
+        fn a_tail_of_lost_pages_is_cut_and_nothing_before_it(
+            records in records(), lost in 1_usize..200, at in any::<prop::sample::Index>(),
+        ) {
+            let (mut bytes, ends) = file(&records.iter().map(|&(len, fill)| (len, fill | 1)).collect::<Vec<_>>());
+            let page = 4096 * (1 + at.index(bytes.len() / 4096 + 1));
+            bytes.truncate(page);
+            let real = bytes.len();
+            bytes.resize(page + lost * 4096 - 1, 0);
+            let found = scan_after_crash(&Bytes(bytes)).unwrap();
+            let whole = ends.iter().rposition(|&end| end <= real).unwrap();
+            prop_assert_eq!(found.sound, ends[whole] as u64);
+            prop_assert_eq!(found.end, End::ZeroTail);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), headed in any::<bool>()) {
+            let mut all = if headed { FORMAT.encode().to_vec() } else { Vec::new() };
+            all.extend(bytes);
+            if let Ok(found) = scan_after_crash(&Bytes(all.clone())) {
+                prop_assert!(found.sound <= all.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn padding_that_crosses_a_page_is_not_taken_for_a_lost_page() {
+        let (mut bytes, _) = file(&[(3990, 7), (60, 7)]);
+        let pad = bytes.len() - 18;
+        bytes[pad..].fill(0);
+        assert!(pad < 4096 && bytes.len() > 4096);
+        let found = scan_after_crash(&Bytes(bytes.clone())).unwrap();
+        assert_eq!((found.sound, found.end), (bytes.len() as u64, End::Clean));
+        bytes.push(0);
+        let found = scan_after_crash(&Bytes(bytes)).unwrap();
+        assert_eq!((found.tally.packets, found.end), (1, End::ZeroTail));
+    }
+
+    #[test]
+    fn implausible_headers_end_the_scan() {
+        let good = RecordHeader { sec: 1, frac: 1, captured: 4, wire_len: 4 };
+        for bad in [
+            RecordHeader { captured: 0, ..good },
+            RecordHeader { captured: MAX_SNAPLEN + 1, wire_len: u32::MAX, ..good },
+            RecordHeader { wire_len: 3, ..good },
+            RecordHeader { frac: 1_000_000, ..good },
+            RecordHeader { sec: ABSURD_SEC, ..good },
+        ] {
+            let (mut bytes, _) = file(&[(9, 9)]);
+            let sound = bytes.len() as u64;
+            bytes.extend(bad.encode());
+            bytes.extend([1; 4]);
+            let found = scan(&Bytes(bytes)).unwrap();
+            assert_eq!((found.sound, found.end), (sound, End::Implausible), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What the kernel says of a network interface.
+
+use std::io;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+
+/// The state of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// There is none of that name.
+    Absent,
+    /// It is there, and set down.
+    Down,
+    /// It is up, and nothing is plugged in.
+    NoCarrier(u32),
+    /// It can receive; the number tells it from another of the same name.
+    Up(u32),
+}
+
+/// Looks at the interface `name` in the caller's network namespace. What the kernel does not tell counts as up.
+pub fn link(name: &str) -> io::Result<Link> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let Ok(index) = netdevice::name_to_index(&socket, name) else { return Ok(Link::Absent) };
+    let attribute = |what| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"));
+    let flags = attribute("flags")
+        .ok()
+        .and_then(|text| u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok());
+    const IFF_UP: u32 = 1;
+    if flags.is_some_and(|flags| flags & IFF_UP == 0) {
+        return Ok(Link::Down);
+    }
+    if attribute("carrier").is_ok_and(|text| text.trim() == "0") {
+        return Ok(Link::NoCarrier(index));
+    }
+    Ok(Link::Up(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_is_up_and_a_strange_name_is_absent() {
+        assert!(matches!(link("lo").unwrap(), Link::Up(_) | Link::Down));
+        assert_eq!(link("no-such-if0").unwrap(), Link::Absent);
+    }
+}

@@ -1,0 +1,50 @@
+//! A descriptor that wakes a thread out of `poll`.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+/// Wakes whoever waits on it; clones wake the same one.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// A new one.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// Wakes; stays awake until [`wait`] has seen it.
+    pub fn wake(&self) {
+        // It fails only when the counter is full, and then the waiter is awake already.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    fn clear(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
+    }
+}
+
+/// Waits until `fd` (if any) is readable or in error, the waker was called, or the time is over.
+pub fn wait(fd: Option<BorrowedFd<'_>>, waker: &Waker, timeout: Duration) -> io::Result<()> {
+    let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    let waking = waker.0.as_fd();
+    let mut fds =
+        [PollFd::from_borrowed_fd(waking, PollFlags::IN), PollFd::from_borrowed_fd(waking, PollFlags::IN)];
+    let mut count = 1;
+    if let Some(fd) = fd {
+        fds[1] = PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        count = 2;
+    }
+    match poll(&mut fds[..count], Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(e) => return Err(e.into()),
+    }
+    if !fds[0].revents().is_empty() {
+        waker.clear();
+    }
+    Ok(())
+}
