@@ -142,12 +142,18 @@ impl Promises {
             Call::Create(_) | Call::Open(_) | Call::CreateDir | Call::List | Call::Read(..) => {}
             Call::Writeback(..) | Call::Sync | Call::Reserve(..) | Call::Close => {}
             Call::Link(..) => {}
-            // What is renamed, removed or changed may be found as before or as after.
-            _ => {
-                let untouched =
-                    |path: &PathBuf, bytes: &mut Vec<u8>| sim.contents(path).as_ref() == Some(bytes);
-                self.0.retain(untouched);
+            // Such a name may be found as before or as after; and what it stood for before may be open and be written to.
+            Call::Remove(name) => self.forget(root, [*name, *name]),
+            Call::RenameNew(from, to) | Call::Replace(from, to) => self.forget(root, [*from, *to]),
+            Call::Write(..) | Call::Truncate(_) => {
+                self.0.retain(|path, bytes| sim.contents(path).as_ref() == Some(bytes));
             }
+        }
+    }
+
+    fn forget(&mut self, root: &Path, names: [usize; 2]) {
+        for name in names {
+            self.0.remove(&root.join(NAMES[name]));
         }
     }
 }
