@@ -23,9 +23,10 @@ fn traffic(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
     file
 }
 
-/// What `command` prints, by way of a shell.
+/// What `command`, a program or a pipe, prints by way of a shell; its first program must succeed.
 fn shell(command: &str) -> String {
-    let answer = Command::new("bash").args(["-o", "pipefail", "-c", command]).output().unwrap();
+    let command = format!("{command}; exit ${{PIPESTATUS[0]}}");
+    let answer = Command::new("bash").args(["-c", &command]).output().unwrap();
     let said = String::from_utf8_lossy(&answer.stderr);
     assert!(answer.status.success(), "{command}\n{said}");
     String::from_utf8(answer.stdout).unwrap()
