@@ -189,7 +189,12 @@ impl Running {
 
     fn port_up(&mut self, now: Now) {
         self.setup.health.set_activity(Activity::Capturing);
-        info!("capturing");
+        match &self.down {
+            Some((since, reason)) => {
+                info!("capturing again after {:.1?}: {reason}", now.up.saturating_sub(since.up));
+            }
+            None => info!("capturing"),
+        }
         self.end_gap(now);
     }
 
