@@ -10,7 +10,7 @@ use super::SharedLedger;
 use super::age::{RunningClock, Stamp, between};
 use super::catalog::{Catalog, Change, Part};
 use super::entry::{Act, Entry};
-use super::facts::CaptureFacts;
+use super::facts::{CaptureFacts, State};
 use super::layout::Layout;
 use super::ledger::LedgerError;
 use super::names::{CaptureName, Role};
@@ -148,7 +148,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The `.part` files that were there at the start.
+    /// The `.part` files that were there at the start and have not been dealt with.
     pub fn parts(&self) -> Vec<Part> {
         self.catalog.parts().to_vec()
     }
@@ -158,8 +158,14 @@ impl Keeper {
         let salvage = Salvage { fs: self.fs.as_ref(), layout: &self.layout, ledger: &self.ledger };
         match salvage.one(part) {
             Ok(salvaged) => {
-                if let Salvaged::Kept(facts, ..) | Salvaged::Completed(facts) = &salvaged {
-                    self.take_in(facts.as_ref().clone());
+                match &salvaged {
+                    Salvaged::Kept(facts, ..) | Salvaged::Completed(facts) => {
+                        self.take_in(facts.as_ref().clone());
+                    }
+                    Salvaged::Empty(name) => self.catalog.forget(*name),
+                    Salvaged::Aside(name, _) => {
+                        self.find(CaptureFacts { size: part.size, ..CaptureFacts::bare(*name, State::Damaged) });
+                    }
                 }
                 Kept::Salvaged(salvaged)
             }
@@ -181,9 +187,7 @@ impl Keeper {
                 }
                 Err(_) => unknown.facts(None),
             };
-            // Should the ledger refuse, the file is read again at the next start.
-            let _ = self.ledger.append(Act::Found { capture: facts.clone() });
-            self.take_in(facts);
+            self.find(facts);
             kept.push(Kept::Found(unknown.name));
         }
         kept
@@ -239,6 +243,12 @@ impl Keeper {
         let ages: Vec<_> = self.catalog.captures().map(age).collect();
         self.ledger.compact(&ages)?;
         Ok(true)
+    }
+
+    fn find(&mut self, facts: CaptureFacts) {
+        // Should the ledger refuse, the file is read again at the next start.
+        let _ = self.ledger.append(Act::Found { capture: facts.clone() });
+        self.take_in(facts);
     }
 
     fn take_in(&mut self, facts: CaptureFacts) {
