@@ -33,7 +33,8 @@ fn schedules() -> Vec<Schedule> {
         vec![Packets(20), Packets(25), CatchUp, Packets(7), CatchUp, Packets(30), Packets(3), CatchUp],
     );
     lagging.lagging = true;
-    let steps = vec![Packets(5), Wait(SECOND), Packets(9), Wait(SECOND), Packets(4), Wait(3 * SECOND), Packets(2)];
+    let steps =
+        vec![Packets(5), Wait(SECOND), Packets(9), Wait(SECOND), Packets(4), Wait(3 * SECOND), Packets(2)];
     let mut timed = Schedule::new("timed", 100_000, None, steps);
     timed.rotation.interval = Some(2 * SECOND);
     let steps = vec![Packets(12), Foreign(3), Wait(SECOND), Foreign(4), Packets(20), Foreign(20)];
@@ -41,7 +42,8 @@ fn schedules() -> Vec<Schedule> {
     mixed.limits.bytes = Some(45_000);
     let steps = vec![Packets(20), Packets(20), Hold, Packets(20), Packets(20), Packets(20), Packets(20)];
     let held = Schedule::new("held", 15_000, Some(2), steps);
-    let slow = vec![Packets(1), Wait(SECOND), Packets(1), Wait(SECOND), Packets(60), Wait(SECOND), Packets(1)];
+    let slow =
+        vec![Packets(1), Wait(SECOND), Packets(1), Wait(SECOND), Packets(60), Wait(SECOND), Packets(1)];
     let syncing = Schedule::new("syncing", 60_000, Some(2), slow);
     vec![rotating, lagging, timed, mixed, held, syncing]
 }
@@ -159,7 +161,8 @@ fn crash_everywhere(schedule: &Schedule) {
 fn every_operation_of_every_run_may_be_the_last() {
     let schedules = schedules();
     std::thread::scope(|scope| {
-        let runs: Vec<_> = schedules.iter().map(|schedule| scope.spawn(|| crash_everywhere(schedule))).collect();
+        let runs: Vec<_> =
+            schedules.iter().map(|schedule| scope.spawn(|| crash_everywhere(schedule))).collect();
         for run in runs {
             run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }

@@ -164,7 +164,10 @@ impl Keeper {
                     }
                     Salvaged::Empty(name) => self.catalog.forget(*name),
                     Salvaged::Aside(name, _) => {
-                        self.find(CaptureFacts { size: part.size, ..CaptureFacts::bare(*name, State::Damaged) });
+                        self.find(CaptureFacts {
+                            size: part.size,
+                            ..CaptureFacts::bare(*name, State::Damaged)
+                        });
                     }
                 }
                 Kept::Salvaged(salvaged)

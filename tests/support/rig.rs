@@ -70,8 +70,7 @@ impl Schedule {
     /// Files of at most `size` bytes, a sync each second, the last `count` files kept.
     pub fn new(name: &'static str, size: u64, count: Option<u64>, steps: Vec<Step>) -> Self {
         let rotation = Rotation { size, interval: None, sync_interval: Duration::from_secs(1) };
-        let limits =
-            Limits { count, bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50 };
+        let limits = Limits { count, bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50 };
         Self { name, rotation, limits, lagging: false, steps }
     }
 }
@@ -201,12 +200,8 @@ impl Rig {
         block.since = self.clock.now_up();
         for _ in 0..count {
             let packet = self.story.send(link);
-            let frame = Frame {
-                sec: packet.sec,
-                frac: packet.frac,
-                wire_len: packet.wire_len,
-                data: &packet.data,
-            };
+            let frame =
+                Frame { sec: packet.sec, frac: packet.frac, wire_len: packet.wire_len, data: &packet.data };
             assert!(block.push(&frame), "a step's packets fit into a block");
         }
         self.queue.push_back(block);
@@ -226,7 +221,11 @@ impl Rig {
 
     fn write(&mut self, mut block: Block, from: usize) {
         let outcome = self.recorder.record(&mut block, from, self.clock.now_up());
-        assert!(self.jobs.len() <= MAX_JOBS, "{} jobs wait: the recorder would wait for a device", self.jobs.len());
+        assert!(
+            self.jobs.len() <= MAX_JOBS,
+            "{} jobs wait: the recorder would wait for a device",
+            self.jobs.len()
+        );
         match outcome.refused {
             None => self.back.put(block),
             Some(refused) => {
@@ -274,9 +273,7 @@ impl Rig {
 
     fn job(&mut self, job: Job) {
         let synced = match &job {
-            Job::Sync(part) => {
-                Some((Arc::clone(part), self.fs.contents(part.path()).unwrap_or_default()))
-            }
+            Job::Sync(part) => Some((Arc::clone(part), self.fs.contents(part.path()).unwrap_or_default())),
             _ => None,
         };
         let report = self.sealer.handle(job);

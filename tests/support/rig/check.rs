@@ -86,12 +86,18 @@ pub fn ledger_comes_first(fs: &SimFs, story: &Story) -> Result<(), String> {
     let seen = Found::on(fs)?;
     let known = Found { files: Vec::new(), entries: durable };
     for name in seen.of_role(Role::Sealed) {
-        ensure!(known.finished(name).is_some(), "{name} is sealed, and the ledger's durable part does not know");
+        ensure!(
+            known.finished(name).is_some(),
+            "{name} is sealed, and the ledger's durable part does not know"
+        );
     }
     let evictions = known.evictions();
     let there: BTreeSet<_> = seen.files.iter().map(|(name, _)| name.number()).collect();
     for number in story.sealed.iter().filter(|number| !there.contains(number)) {
-        ensure!(evictions.contains_key(number), "file {number} is gone, and the ledger's durable part does not know");
+        ensure!(
+            evictions.contains_key(number),
+            "file {number} is gone, and the ledger's durable part does not know"
+        );
     }
     Ok(())
 }
@@ -202,7 +208,11 @@ fn evictions_are_justified(fs: &SimFs, found: &Found, schedule: &Schedule) -> Re
     let kept: u64 = sealed.iter().map(size).sum();
     let bytes = schedule.limits.bytes.is_some_and(|bytes| kept + last.size + schedule.rotation.size > bytes);
     let free = schedule.limits.min_free.bytes(u64::MAX) > 0;
-    ensure!(count || bytes || free, "{} files ({kept} bytes) are left: file {newest} need not have gone", there.len());
+    ensure!(
+        count || bytes || free,
+        "{} files ({kept} bytes) are left: file {newest} need not have gone",
+        there.len()
+    );
     Ok(())
 }
 
@@ -230,7 +240,12 @@ fn catalog_agrees(rig: &Rig, found: &Found, packets: &BTreeMap<u64, Vec<u64>>) -
     ensure!(catalog.parts().is_empty() || damaged > 0, "the catalog still lists {:?}", catalog.parts());
     let listing = rig.fs.kill().read_dir(&captures()).map_err(|e| e.to_string())?;
     let anew = Catalog::new(&found.entries, &listing);
-    ensure!(anew.rows() == catalog.rows(), "read anew the catalog is {:#?}\nnot {:#?}", anew.rows(), catalog.rows());
+    ensure!(
+        anew.rows() == catalog.rows(),
+        "read anew the catalog is {:#?}\nnot {:#?}",
+        anew.rows(),
+        catalog.rows()
+    );
     Ok(())
 }
 
@@ -242,7 +257,8 @@ pub fn goes_on(rig: &mut Rig) -> Result<(), String> {
     rig.step(super::Step::Packets(3));
     rig.finish();
     let after = Found::on(&rig.fs)?;
-    let new: Vec<_> = after.of_role(Role::Sealed).filter(|name| !before.files.contains(&(*name, Role::Sealed))).collect();
+    let new: Vec<_> =
+        after.of_role(Role::Sealed).filter(|name| !before.files.contains(&(*name, Role::Sealed))).collect();
     let [name] = new[..] else { return Err(format!("three packets more made the files {new:?}")) };
     ensure!(name.number() > highest, "a new file got number {}, but {highest} was there", name.number());
     let bytes = rig.fs.contents(path(name, Role::Sealed)).unwrap_or_default();
