@@ -282,7 +282,7 @@ fn tell(report: Report, done: &Sender<()>, keeper: &Sender<Message>) {
             let _ = keeper.send(Message::Sealed(entry));
         }
         Report::Removed(name) => info!("{name} held no packet and is gone"),
-        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it stays under its .part name"),
+        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it is left as it is"),
         Report::SyncFailed(name, error) => {
             return warn!(
                 "sync {name}: {error}; it is sealed with what was synced before, and a new file begun"

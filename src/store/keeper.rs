@@ -62,7 +62,9 @@ pub enum KeepError {
 
 /// Evicted bytes whose space has not appeared yet.
 struct Awaited {
-    free: u64,
+    /// Free bytes and those of captures together, once it has. What is recorded meanwhile takes from the one what it gives
+    /// to the other.
+    room: u64,
     until: Duration,
 }
 
@@ -117,11 +119,16 @@ impl Keeper {
     /// Changes what retention allows.
     pub fn set_limits(&mut self, limits: Option<Limits>, rotation_size: u64) {
         (self.limits, self.rotation_size) = (limits, rotation_size);
-        let parts: u64 = self.catalog.parts().iter().map(|part| part.size).sum();
-        let kept = parts + self.catalog.captures().map(|facts| facts.size).sum::<u64>();
+        let kept = self.kept_bytes();
         if let (Some(limits), Ok(space)) = (limits, self.fs.space(self.layout.root())) {
             self.floor = retention::floor(&limits, retention::allowance(&limits, space, kept, rotation_size));
         }
+    }
+
+    /// Bytes of all files but the growing one.
+    fn kept_bytes(&self) -> u64 {
+        let parts = self.catalog.parts().iter().map(|part| part.size);
+        parts.chain(self.catalog.captures().map(|facts| facts.size)).sum()
     }
 
     /// What exists.
@@ -207,8 +214,8 @@ impl Keeper {
         let space =
             space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
         let now = self.clock.now();
-        if self.awaited.as_ref().is_some_and(|awaited| space.free >= awaited.free || now.up >= awaited.until)
-        {
+        let all = space.free.saturating_add(self.kept_bytes()).saturating_add(growing);
+        if self.awaited.as_ref().is_some_and(|awaited| all >= awaited.room || now.up >= awaited.until) {
             self.awaited = None;
         }
         let room = Room {
@@ -228,8 +235,8 @@ impl Keeper {
         }
         uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
             .map_err(|source| KeepError::Io { what: "sync pcaps/".to_owned(), source })?;
-        // Half, since recording goes on meanwhile.
-        self.awaited = Some(Awaited { free: space.free.saturating_add(gone / 2), until: now.up + PATIENCE });
+        // Half of it may be taken by others meanwhile.
+        self.awaited = Some(Awaited { room: all.saturating_sub(gone / 2), until: now.up + PATIENCE });
         Ok(kept)
     }
 

@@ -272,8 +272,11 @@ impl Recorder {
         let sec = records(rest).next().map_or(0, |(_, frame)| frame.sec);
         let name = CaptureName::new(self.next_number, sec);
         let part = PartFile::create(self.fs.as_ref(), &self.layout, name, &block.format());
+        // Should the name be taken, then by what an earlier try has left, and the number is spent.
+        if part.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            self.next_number += 1;
+        }
         let part = part.map_err(|source| Refused::Create { name, source })?;
-        self.next_number += 1;
         self.growing = Some(Growing {
             part: Arc::new(part),
             format: block.format(),

@@ -141,8 +141,9 @@ impl Salvage<'_> {
     fn rename(&self, name: CaptureName, to: Role) -> Result<(), SalvageError> {
         let (from, to) = (self.path(name, Role::Part), self.path(name, to));
         uninterrupted(|| self.fs.rename_new(&from, &to)).map_err(self.fail(name, "rename"))?;
-        uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
-            .map_err(self.fail(name, "sync the directory"))
+        // Should that fail, a power cut may bring the `.part` back, and the next start salvages it again.
+        let _ = uninterrupted(|| self.fs.sync_dir(&self.layout.captures()));
+        Ok(())
     }
 
     fn path(&self, name: CaptureName, role: Role) -> PathBuf {

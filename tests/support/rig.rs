@@ -161,10 +161,7 @@ impl Rig {
     }
 
     fn keep_what_was_left(&mut self) {
-        for part in self.keeper.parts() {
-            let kept = self.keeper.salvage(&part);
-            self.story.heard(&kept);
-        }
+        self.salvage_again();
         for kept in self.keeper.reconcile() {
             self.story.heard(&kept);
         }
@@ -259,7 +256,6 @@ impl Rig {
         if !self.schedule.lagging {
             self.do_jobs();
         }
-        self.story.look(&self.fs);
     }
 
     fn do_jobs(&mut self) {
@@ -301,6 +297,14 @@ impl Rig {
     pub fn make_room(&mut self) {
         let growing = self.recorder.progress().map_or(0, |progress| progress.size);
         for kept in self.keeper.enforce(growing).unwrap_or_default() {
+            self.story.heard(&kept);
+        }
+    }
+
+    /// Tries what could not be salvaged at the start, as the service does from time to time.
+    pub fn salvage_again(&mut self) {
+        for part in self.keeper.parts() {
+            let kept = self.keeper.salvage(&part);
             self.story.heard(&kept);
         }
     }

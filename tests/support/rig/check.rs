@@ -266,3 +266,38 @@ pub fn goes_on(rig: &mut Rig) -> Result<(), String> {
     ensure!(seqs == [sent, sent + 1, sent + 2], "the new file holds {seqs:?}");
     Ok(())
 }
+
+/// Packets sent are in files, were in files that are evicted, or are counted as not written; not one more or less.
+pub fn every_packet_is_accounted_for(rig: &Rig) -> Result<(), String> {
+    let found = Found::on(&rig.fs)?;
+    let there: Vec<_> = found.of_role(Role::Sealed).collect();
+    let evicted = found.evictions();
+    let gone = evicted.values().filter(|facts| !there.contains(&facts.name)).copied();
+    let kept = there.iter().filter_map(|name| found.finished(*name));
+    let (mut packets, mut lost) = (0, rig.unbooked());
+    for facts in kept.chain(gone) {
+        packets += facts.packets;
+        lost += facts.losses.write.ok_or_else(|| format!("{}: losses are unknown", facts.name))?;
+    }
+    let (sent, given_up) = (rig.story.sent(), rig.story.lost);
+    ensure!(lost == given_up, "{given_up} packets were given up, {lost} are booked as lost");
+    ensure!(packets + lost == sent, "{sent} packets were sent, {packets} are in files and {lost} lost");
+    Ok(())
+}
+
+/// The most unsealed files that there were at once in the life of this disk.
+pub fn most_unsealed(fs: &SimFs) -> usize {
+    let (mut there, mut most) = (BTreeSet::new(), 0);
+    let failed =
+        |line: &str| line.split_once(" => ").is_some_and(|(_, fault)| !fault.starts_with("ShortWrite"));
+    for line in fs.operations().iter().filter(|line| !failed(line)) {
+        let mut words = line.split(' ');
+        match (words.next(), words.next().filter(|path| path.ends_with(".part"))) {
+            (Some("create"), Some(path)) => _ = there.insert(path.to_owned()),
+            (Some("rename" | "remove"), Some(path)) => _ = there.remove(path),
+            _ => {}
+        }
+        most = most.max(there.len());
+    }
+    most
+}

@@ -40,8 +40,6 @@ pub struct Story {
     pub held: HeldNames,
     /// Packets given up since the disk refused them.
     pub lost: u64,
-    /// The most unsealed files that were there at once.
-    pub most_unsealed: usize,
     /// What the keeper could not do.
     pub complaints: Vec<String>,
 }
@@ -105,16 +103,6 @@ impl Story {
         if let Kept::NotEvicted(..) | Kept::NotSalvaged(..) = kept {
             self.complaints.push(format!("{kept:?}"));
         }
-    }
-
-    /// Looks at the directory between two steps.
-    pub fn look(&mut self, fs: &SimFs) {
-        let is_part = |path: &std::path::PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(CaptureName::parse);
-            path.parent() == Some(&captures()) && matches!(name, Some((_, Role::Part)))
-        };
-        let unsealed = fs.paths().iter().filter(|path| is_part(path)).count();
-        self.most_unsealed = self.most_unsealed.max(unsealed);
     }
 }
 
