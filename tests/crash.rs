@@ -12,9 +12,12 @@ mod support;
 use std::time::Duration;
 
 use support::clock::{FakeClock, START};
+use support::pcap::{capinfos_count, tcpdump_packets};
+use support::require;
 use support::rig::check::{goes_on, ledger_comes_first, most_unsealed, promises};
 use support::rig::{Rig, Schedule, Step, Story, disk};
 use support::sim::SimFs;
+use tapkeep::sys::clock::Clock;
 
 use Step::{CatchUp, Foreign, Hold, Packets, Wait};
 
@@ -174,12 +177,41 @@ fn undisturbed_runs_keep_every_promise() {
     for schedule in schedules() {
         let (fs, clock) = (disk(8 * MIB), FakeClock::new());
         let mut rig = Rig::start(&fs, &clock, &schedule, Story::default()).unwrap();
-        rig.run();
+        for step in schedule.steps.clone() {
+            rig.step(step);
+            let now = clock.now().up;
+            let age = rig.oldest_unsynced().map_or(Duration::ZERO, |since| now - since);
+            let waited = if let Wait(time) = step { time } else { Duration::ZERO };
+            assert!(schedule.lagging || age <= 2 * SECOND + waited, "{}: {age:?} un-synced", schedule.name);
+        }
         rig.finish();
+        assert_eq!(rig.oldest_unsynced(), None);
         promises(&rig, &schedule).unwrap_or_else(|e| panic!("{}: {e}\n{}", schedule.name, tail(&fs)));
         println!("{}: {} operations, {} sealed", schedule.name, fs.count(), rig.story.sealed.len());
         assert!(rig.story.sealed.len() >= 1 && rig.story.lost == 0);
         assert!(most_unsealed(&fs) <= 2);
         assert_eq!(rig.story.covered.len() as u64, rig.story.sent());
+    }
+}
+
+/// Files as they are after some power cuts, read by tools that share no code with the product.
+#[test]
+fn other_tools_read_what_is_recovered() {
+    if !require(&["capinfos", "tcpdump"]) {
+        return;
+    }
+    for schedule in schedules() {
+        for (n, seed) in [(45, SimFs::LOSE_NOTHING), (38, 7), (52, 8), (64, 9)] {
+            let stopped = stop_at(&schedule, n);
+            let left = stopped.fs.crash(seed);
+            let rig = Rig::start(&left, &stopped.next_boot(), &schedule, stopped.story.clone()).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            left.export(dir.path());
+            for facts in rig.keeper.catalog().captures() {
+                let file = dir.path().join("pcaps").join(facts.name.to_string());
+                assert_eq!(capinfos_count(&file), facts.packets, "{}", file.display());
+                assert_eq!(tcpdump_packets(&file).len() as u64, facts.packets, "{}", file.display());
+            }
+        }
     }
 }

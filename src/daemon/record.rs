@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, select};
 use tracing::{info, warn};
 
 use super::feed::Parcel;
@@ -226,8 +226,7 @@ impl Running {
         while recorder.is_sealing() && !self.setup.abandon.load(Ordering::Relaxed) {
             match sealed.recv_timeout(TURN) {
                 Ok(()) => recorder.sealed(),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) if self.setup.clock.now().up < deadline => {
-                }
+                Err(RecvTimeoutError::Timeout) if self.setup.clock.now().up < deadline => {}
                 Err(_) => break,
             }
         }
@@ -256,19 +255,23 @@ pub(super) fn seal(
     abandon: &AtomicBool,
 ) {
     let mut backoff = BACKOFF.0;
+    let mut again = Instant::now();
     loop {
         let job =
-            if sealer.has_delayed() { jobs.recv_timeout(backoff) } else { jobs.recv().map_err(Into::into) };
+            if sealer.has_delayed() { jobs.recv_deadline(again) } else { jobs.recv().map_err(Into::into) };
         match job {
             Ok(job) => sealer.handle(job).into_iter().for_each(|report| tell(report, done, keeper)),
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
-                backoff = (backoff * 2).min(BACKOFF.1);
-                sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
-            }
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
         if !sealer.has_delayed() {
             backoff = BACKOFF.0;
+            again = Instant::now() + backoff;
+        } else if Instant::now() >= again {
+            // Jobs that keep coming must not keep a delayed file from its turn.
+            sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
+            backoff = (backoff * 2).min(BACKOFF.1);
+            again = Instant::now() + backoff;
         }
         if abandon.load(Ordering::Relaxed) {
             break;

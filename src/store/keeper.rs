@@ -36,7 +36,7 @@ pub enum Kept {
     Released(CaptureName),
     /// A `.part` was dealt with.
     Salvaged(Salvaged),
-    /// A `.part` could not be dealt with; it is tried again at the next start.
+    /// A `.part` could not be dealt with; it stays among [`Keeper::parts`].
     NotSalvaged(SalvageError),
     /// A finished file that the ledger did not know was read and taken in.
     Found(CaptureName),
@@ -112,6 +112,8 @@ impl Keeper {
             changes: Vec::new(),
         };
         entries.iter().for_each(|entry| keeper.age(entry));
+        // An eviction that a power cut has undone makes its file no younger.
+        keeper.sealed_at.retain(|number, _| keeper.catalog.capture(*number).is_some());
         keeper.set_limits(limits, rotation_size);
         Ok(keeper)
     }
@@ -273,9 +275,6 @@ impl Keeper {
             Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture } => {
                 self.sealed_at.insert(capture.name.number(), now);
             }
-            Act::Evict { capture, .. } => {
-                self.sealed_at.remove(&capture.name.number());
-            }
             Act::Compacted { ages, .. } => {
                 self.sealed_at.extend(ages.iter().map(|&(number, age)| (number, now.saturating_sub(age))));
             }
@@ -359,6 +358,7 @@ impl Keeper {
             }
             _ => {
                 self.follow(&entry);
+                self.sealed_at.remove(&name.number());
                 Ok(Kept::Evicted(name, eviction.size, reason))
             }
         }
