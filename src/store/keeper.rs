@@ -235,8 +235,8 @@ impl Keeper {
         for eviction in plan {
             kept.push(self.evict(&eviction));
         }
-        uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
-            .map_err(|source| KeepError::Io { what: "sync pcaps/".to_owned(), source })?;
+        // Should that fail, a power cut may bring files back, and the next plan chooses them again.
+        let _ = uninterrupted(|| self.fs.sync_dir(&self.layout.captures()));
         // Half of it may be taken by others meanwhile.
         self.awaited = Some(Awaited { room: all.saturating_sub(gone / 2), until: now.up + PATIENCE });
         Ok(kept)
