@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use rustix::io::Errno;
 use tapkeep::packet::{LinkType, MAX_SNAPLEN};
 use tapkeep::store::entry::Act;
 use tapkeep::store::facts::{CaptureFacts, State};
@@ -150,22 +151,25 @@ fn losses_belong_to_the_file_that_misses_the_packets() {
 
 #[test]
 fn a_short_write_leaves_whole_records_and_the_rest_goes_on_in_the_next_file() {
-    let mut desk = Desk::new(10_000);
-    let packets = [record_of(100), record_of(100), record_of(100)];
-    desk.record(&packets[..1]);
-    let write = desk.place.fs.count() + 1;
-    desk.place.fs.fail_at(write, Fault::ShortWrite(150));
-    desk.place.fs.fail_when("@274", Fault::Errno(rustix::io::Errno::NOSPC), 1);
-    let mut next = block(&packets, FORMAT);
-    let outcome = desk.recorder.record(&mut next, 0, SECOND);
-    assert!(matches!(outcome.refused, Some(Refused::Write { .. })), "{outcome:?}");
-    assert_eq!(outcome.done, 100);
-    assert!(desk.recorder.record(&mut next, 100, SECOND).refused.is_none());
-    let (files, _) = desk.sealed();
-    assert_eq!(
-        files.iter().map(|facts| (facts.size, facts.packets)).collect::<Vec<_>>(),
-        [(224, 2), (224, 2)]
-    );
+    for cut_fails in [false, true] {
+        let mut desk = Desk::new(10_000);
+        let packets = [record_of(100), record_of(100), record_of(100)];
+        desk.record(&packets[..1]);
+        desk.place.fs.fail_at(desk.place.fs.count() + 1, Fault::ShortWrite(150));
+        desk.place.fs.fail_when("@274", Fault::Errno(Errno::NOSPC), 1);
+        desk.place.fs.fail_when("truncate", Fault::Errno(Errno::IO), usize::from(cut_fails));
+        let mut next = block(&packets, FORMAT);
+        let outcome = desk.recorder.record(&mut next, 0, SECOND);
+        assert!(matches!(outcome.refused, Some(Refused::Write { .. })), "{outcome:?}");
+        assert_eq!(outcome.done, 100);
+        let left = desk.place.fs.contents(at("capture_20241231_143052_0001.pcap.part")).unwrap();
+        assert_eq!(left.len(), if cut_fails { 274 } else { 224 }, "cut at once, if it can be");
+        assert!(desk.recorder.record(&mut next, 100, SECOND).refused.is_none());
+        let (files, place) = desk.sealed();
+        let facts: Vec<_> = files.iter().map(|facts| (facts.size, facts.packets)).collect();
+        assert_eq!(facts, [(224, 2), (224, 2)]);
+        assert_eq!(place.fs.contents(at(&files[0].name.to_string())).unwrap().len(), 224);
+    }
 }
 
 #[test]
@@ -217,7 +221,7 @@ fn a_file_whose_final_name_is_taken_stays_and_one_without_packets_goes() {
     desk.place.fs.plant(at("capture_20241231_143052_0001.pcap"), b"somebody else's");
     desk.recorder.rotate();
     assert!(matches!(desk.do_jobs()[..], [Report::Abandoned(..)]));
-    desk.place.fs.fail_when("0002.pcap.part @24", Fault::Errno(rustix::io::Errno::IO), 1);
+    desk.place.fs.fail_when("0002.pcap.part @24", Fault::Errno(Errno::IO), 1);
     let mut second = block(&[record_of(100)], FORMAT);
     assert!(desk.recorder.record(&mut second, 0, SECOND).refused.is_some());
     assert!(matches!(desk.do_jobs()[..], [Report::Removed(..)]));

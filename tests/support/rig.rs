@@ -251,7 +251,7 @@ impl Rig {
             self.write(block, from);
         }
         self.take_queued();
-        self.recorder.set_synchronised(true);
+        self.recorder.set_synchronised(Some(true));
         self.recorder.tick(self.clock.now_up());
         if !self.schedule.lagging {
             self.do_jobs();
