@@ -12,6 +12,7 @@ pub mod disk;
 pub mod net;
 pub mod pcap;
 pub mod process;
+pub mod recorded;
 pub mod requirements;
 pub mod service;
 pub mod sim;
