@@ -252,9 +252,10 @@ fn a_second_service_is_refused_and_the_first_goes_on() {
 #[test]
 fn a_filter_that_does_not_compile_says_where_and_gives_the_bpf_form() {
     let Some(bench) = Bench::new() else { return };
-    for (expression, wanted) in
-        [("tcp.port == 443", &["tcp.port == 443", "^", "tcp port 443"][..]), ("udp prt 53", &["udp prt 53", "    ^^^"])]
-    {
+    for (expression, wanted) in [
+        ("tcp.port == 443", &["tcp.port == 443", "^", "tcp port 443"][..]),
+        ("udp prt 53", &["udp prt 53", "    ^^^"]),
+    ] {
         let mut service = bench.setup().variable("WIRESHARK_FILTER", expression).start(&bench.net);
         assert_eq!(service.wait(PATIENCE).and_then(|status| status.code()), Some(2), "{expression}");
         let words = service.process.last_words();
@@ -280,14 +281,15 @@ fn without_the_right_to_capture_it_says_what_is_missing() {
     let data = bench.data_dir();
     std::fs::create_dir(&data).unwrap();
     std::os::unix::fs::chown(&data, Some(65_534), Some(65_534)).unwrap();
-    let open = |path: &Path| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755));
+    let open =
+        |path: &Path| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755));
     open(bench.dir.path()).unwrap();
     let program = support::service::program_for_all(bench.dir.path());
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let mut service = bench.setup().program(program).through(&nobody).start(&bench.net);
     assert_eq!(service.wait(PATIENCE).and_then(|status| status.code()), Some(1));
     let words = service.process.last_words();
-    let error: Vec<_> = words.lines().filter(|line| line.contains("error")).collect();
+    let error: Vec<_> = words.lines().filter(|line| line.contains("tapkeep: error")).collect();
     assert!(matches!(error[..], [line] if line.contains("tap0") && line.contains("CAP_NET_RAW")), "{words}");
 }
 
@@ -297,7 +299,10 @@ fn without_saving_packets_are_counted_and_extract_says_why_it_has_none() {
     let service = bench.start(bench.setup().variable("SAVE_PCAP", "false"));
     bench.send(&mix(0, 500), Pace::PerSecond(20_000));
     wait_until("500 packets counted", || state(&service, "packets") == 500);
-    assert_eq!((state(&service, "written"), state(&service, "recording")), (0.into(), serde_json::Value::Null));
+    assert_eq!(
+        (state(&service, "written"), state(&service, "recording")),
+        (0.into(), serde_json::Value::Null)
+    );
     assert!(!bench.data_dir().join("pcaps").exists());
     let extract = service.ask(&["extract"]);
     assert!(extract.stderr.contains("SAVE_PCAP"), "{}", extract.stderr);
@@ -336,7 +341,8 @@ fn nanosecond_stamps_and_short_packets_are_as_configured() {
     };
     assert_same_packets(&kept, &sent.iter().map(short).collect::<Vec<_>>());
     assert!(kept.iter().any(|packet| packet.frac % 1_000 != 0), "stamps finer than a microsecond");
-    let stamps = must("tshark", &["-r", files[0].to_str().unwrap(), "-T", "fields", "-e", "frame.time_epoch"]);
+    let stamps =
+        must("tshark", &["-r", files[0].to_str().unwrap(), "-T", "fields", "-e", "frame.time_epoch"]);
     let ours = kept.iter().map(|packet| format!("{}.{:09}", packet.sec, packet.frac));
     assert!(stamps.text().lines().eq(ours), "tshark reads other stamps");
 }

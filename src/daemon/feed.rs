@@ -179,6 +179,7 @@ pub(super) fn capture(
             feeder.hand_on_if_idle();
         }
     }
+    tap.drain(|link, frame| feeder.push(&frame, Format { link, precision, snaplen }));
     count_drops(&mut tap, &mut feeder);
     feeder.finish();
     Ok(())
