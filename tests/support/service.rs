@@ -215,9 +215,11 @@ pub fn program_for_all(dir: &Path) -> PathBuf {
 }
 
 const CONFIG: &str = "tapkeep.toml";
-const RUNTIME_DIR: &str = "TAPKEEP_SERVICE_RUNTIME_DIR";
+/// The variable that tells the runtime directory.
+pub const RUNTIME_DIR: &str = "TAPKEEP_SERVICE_RUNTIME_DIR";
 
-fn in_clean_environment(command: &mut Command) {
+/// Takes all from a command's environment that could configure a `tapkeep`.
+pub fn in_clean_environment(command: &mut Command) {
     command.env_clear().env("LANG", "C.UTF-8").env("TZ", "UTC");
     for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(name) {
