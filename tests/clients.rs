@@ -4,46 +4,21 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use support::net::{NEEDS, Net, Pace};
-use support::pcap::{
-    assert_same_packets, capinfos_count, mix, read_pcap, tcpdump_packets, tshark_packets, write_pcap,
-};
+use support::net::Pace;
+use support::pcap::{assert_same_packets, capinfos_count, mix, read_pcap, tcpdump_packets, tshark_packets};
 use support::process::{Answer, PATIENCE, run, wait_until};
 use support::recorded::{growing, packets, sealed, wait_for_packets};
-use support::require;
-use support::service::{Service, Setup};
+use support::rig::Rig;
+use support::service::Service;
 
-struct Bench {
-    net: Net,
-    dir: tempfile::TempDir,
-}
+const CLIENTS: [&str; 3] = ["tcpdump", "tshark", "capinfos"];
 
-impl Bench {
-    fn new() -> Option<Self> {
-        let there = require(&NEEDS) && require(&["tcpdump", "tshark", "capinfos"]);
-        there.then(|| Self { net: Net::new(), dir: tempfile::tempdir().unwrap() })
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    fn start(&self, rotation_size: &str) -> Service {
-        let setup = Setup::new(self.data_dir()).keep_all();
-        let setup = setup.variable("TAPKEEP_CAPTURE_SNAPLEN", "9200");
-        let mut service = setup.variable("PCAP_ROTATION_SIZE", rotation_size).start(&self.net);
-        service.wait_until_capturing();
-        service
-    }
-
-    fn frames(&self, count: u64) -> PathBuf {
-        let file = self.dir.path().join("send.pcap");
-        write_pcap(&file, &mix(0, count));
-        file
-    }
+fn start(rig: &Rig, rotation_size: &str) -> Service {
+    let setup = rig.setup().variable("PCAP_ROTATION_SIZE", rotation_size);
+    rig.start(setup.variable("TAPKEEP_CAPTURE_SNAPLEN", "9200"))
 }
 
 /// How many packets each client finds in a file that grows. A cut last record is the only complaint that is allowed.
@@ -70,13 +45,13 @@ fn complains_at_most_of(cut: &str, answer: &Answer, chatter: &str) {
 
 #[test]
 fn a_file_that_grows_at_speed_is_read_by_anyone() {
-    let Some(bench) = Bench::new() else { return };
-    let service = bench.start("1GB");
-    let mut sending = bench.net.begin_to_send(&bench.frames(120_000), Pace::PerSecond(20_000));
-    wait_until("a growing file", || !growing(&bench.data_dir()).is_empty());
-    let file = growing(&bench.data_dir()).remove(0);
+    let Some(rig) = Rig::new(&CLIENTS) else { return };
+    let service = start(&rig, "1GB");
+    let mut sending = rig.net.begin_to_send(&rig.file(&mix(0, 60_000)), Pace::PerSecond(20_000));
+    wait_until("a growing file", || !growing(&rig.data_dir()).is_empty());
+    let file = growing(&rig.data_dir()).remove(0);
     let mut before = look(&file);
-    let mut looks = 0;
+    let mut looks = 1;
     while sending.is_running() {
         let now = look(&file);
         for (now, before) in now.iter().zip(before) {
@@ -86,20 +61,20 @@ fn a_file_that_grows_at_speed_is_read_by_anyone() {
         looks += 1;
     }
     assert!(looks >= 2, "{looks} looks only");
-    assert_eq!(support::net::sent(sending.finish(PATIENCE)), 120_000);
-    wait_for_packets(&bench.data_dir(), 120_000);
-    assert_eq!(look(&file).map(|(_, packets)| packets), [120_000; 3]);
+    assert_eq!(support::net::sent(sending.finish(PATIENCE)), 60_000);
+    wait_for_packets(&rig.data_dir(), 60_000);
+    assert_eq!(look(&file).map(|(_, packets)| packets), [60_000; 3]);
     assert_eq!(service.stop().code, Some(0));
 }
 
 #[test]
 fn sealed_files_open_without_a_word_while_the_next_one_grows() {
-    let Some(bench) = Bench::new() else { return };
-    let service = bench.start("2MB");
-    let mut sending = bench.net.begin_to_send(&bench.frames(40_000), Pace::PerSecond(10_000));
+    let Some(rig) = Rig::new(&CLIENTS) else { return };
+    let service = start(&rig, "2MB");
+    let mut sending = rig.net.begin_to_send(&rig.file(&mix(0, 40_000)), Pace::PerSecond(10_000));
     let mut looked = 0;
     while sending.is_running() {
-        let Some(file) = sealed(&bench.data_dir()).pop() else { continue };
+        let Some(file) = sealed(&rig.data_dir()).pop() else { continue };
         let ours = read_pcap(&file);
         assert_eq!(capinfos_count(&file), ours.len() as u64);
         assert_eq!(tcpdump_packets(&file), ours);
@@ -108,17 +83,17 @@ fn sealed_files_open_without_a_word_while_the_next_one_grows() {
     }
     assert!(looked >= 2, "{looked} looks only");
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&bench.data_dir())), &mix(0, 40_000));
+    assert_same_packets(&packets(&sealed(&rig.data_dir())), &mix(0, 40_000));
 }
 
 #[test]
 fn list_and_extract_answer_while_files_end_all_the_time() {
-    let Some(bench) = Bench::new() else { return };
-    let service = bench.start("50kB");
-    let mut sending = bench.net.begin_to_send(&bench.frames(30_000), Pace::PerSecond(6_000));
-    let out = bench.dir.path().join("extract.pcap");
+    let Some(rig) = Rig::new(&CLIENTS) else { return };
+    let service = start(&rig, "50kB");
+    let mut sending = rig.net.begin_to_send(&rig.file(&mix(0, 30_000)), Pace::PerSecond(6_000));
+    let out = rig.dir.path().join("extract.pcap");
     let (mut listed, mut extracted, mut asked) = (0, 0, 0);
-    wait_for_packets(&bench.data_dir(), 1);
+    wait_for_packets(&rig.data_dir(), 1);
     while sending.is_running() {
         let answer = service.ask(&["list", "--json"]).ok();
         let files = answer.json()["files"].take();
@@ -136,7 +111,7 @@ fn list_and_extract_answer_while_files_end_all_the_time() {
     }
     assert!(asked >= 3, "asked {asked} times only");
     assert_eq!(support::net::sent(sending.finish(PATIENCE)), 30_000);
-    wait_for_packets(&bench.data_dir(), 30_000);
+    wait_for_packets(&rig.data_dir(), 30_000);
     assert!(listed > 100, "{listed} files are no storm");
     service.ask(&["extract", "-w", out.to_str().unwrap()]).ok();
     assert_same_packets(&tcpdump_packets(&out), &mix(0, 30_000));
@@ -145,5 +120,5 @@ fn list_and_extract_answer_while_files_end_all_the_time() {
         list["files"].as_array().unwrap().iter().map(|file| file["packets"].as_u64().unwrap()).sum();
     assert_eq!(total, 30_000);
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&bench.data_dir())), &mix(0, 30_000));
+    assert_same_packets(&packets(&sealed(&rig.data_dir())), &mix(0, 30_000));
 }

@@ -40,7 +40,7 @@ fn kind(seq: u64) -> Kind {
         arp: seq % 5 == 1,
         icmp: seq % 5 == 2,
         host: (seq % 64) as u8,
-        len: if seq % 3 == 0 { 1_200 } else { 90 },
+        len: if seq.is_multiple_of(3) { 1_200 } else { 90 },
     }
 }
 

@@ -7,12 +7,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::net::{GENERATOR, NEEDS, Net, Pace, TAP, sent};
-use support::pcap::{assert_same_packets, mix, write_pcap};
+use support::net::{GENERATOR, Pace, TAP, sent};
+use support::pcap::{assert_same_packets, mix};
 use support::process::{PATIENCE, must, wait_until};
 use support::recorded::{packets, sealed, visible_packets, wait_for_packets};
-use support::require;
-use support::service::{Service, Setup, ask};
+use support::rig::Rig;
+use support::service::{Service, ask};
 
 /// How long a port is away, for what is measured meanwhile.
 const AWAY: Duration = Duration::from_secs(3);
@@ -23,36 +23,15 @@ const LITTLE: Duration = Duration::from_millis(300);
 /// Frames that the kernel holds between two ends of a veth pair: `net.core.netdev_max_backlog`.
 const BACKLOG: u64 = 1_000;
 
+/// A rate at which nothing is lost.
+const PACE: Pace = Pace::PerSecond(20_000);
+
 /// Clock ticks a second in `/proc`: USER_HZ, fixed on Linux.
 const CLOCK_TICKS: u64 = 100;
 
-struct Bench {
-    net: Net,
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Option<Self> {
-        (require(&NEEDS)).then(|| Self { net: Net::new(), dir: tempfile::tempdir().unwrap() })
-    }
-
-    fn data_dir(&self) -> std::path::PathBuf {
-        self.dir.path().join("data")
-    }
-
-    fn start(&self) -> Service {
-        Setup::new(self.data_dir()).keep_all().start(&self.net)
-    }
-
-    fn send(&self, first: u64, count: u64) {
-        let file = self.dir.path().join("send.pcap");
-        write_pcap(&file, &mix(first, count));
-        assert_eq!(self.net.send(&file, Pace::PerSecond(20_000)), count);
-    }
-
-    fn ip(&self, args: &[&str]) {
-        must("ip", &[&["-n", self.net.namespace()][..], args].concat());
-    }
+/// In the tap's namespace.
+fn ip(rig: &Rig, args: &[&str]) {
+    must("ip", &[&["-n", rig.net.namespace()][..], args].concat());
 }
 
 /// Processor time that a process has used so far, all threads.
@@ -72,11 +51,11 @@ fn wait_for_reason(service: &mut Service, reason: &str) {
 
 /// Takes the port away by `away`, watches the service wait for `reason`, brings it back by `back`, and sees that it
 /// captures again.
-fn bounce(bench: &Bench, reason: &str, away: impl FnOnce(), back: impl FnOnce()) {
-    let mut service = bench.start();
+fn bounce(rig: &Rig, reason: &str, away: impl FnOnce(), back: impl FnOnce()) {
+    let mut service = rig.setup().start(&rig.net);
     service.wait_until_capturing();
-    bench.send(0, 500);
-    wait_for_packets(&bench.data_dir(), 500);
+    rig.send(&mix(0, 500), PACE);
+    wait_for_packets(&rig.data_dir(), 500);
     let gone = Instant::now();
     away();
     wait_for_reason(&mut service, reason);
@@ -87,8 +66,8 @@ fn bounce(bench: &Bench, reason: &str, away: impl FnOnce(), back: impl FnOnce())
     back();
     service.wait_until_capturing();
     let longest = gone.elapsed();
-    bench.send(500, 500);
-    wait_for_packets(&bench.data_dir(), 1_000);
+    rig.send(&mix(500, 500), PACE);
+    wait_for_packets(&rig.data_dir(), 1_000);
 
     wait_until("the gap", || service.ask_json(&["list", "--json"])["gaps"].as_array().unwrap().len() == 1);
     let gap = service.ask_json(&["list", "--json"])["gaps"][0].take();
@@ -105,75 +84,74 @@ fn bounce(bench: &Bench, reason: &str, away: impl FnOnce(), back: impl FnOnce())
         "one line a change: {words}"
     );
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&bench.data_dir())), &mix(0, 1_000));
-    let list = ask(&bench.data_dir(), &["list", "--json"]).ok().json();
+    assert_same_packets(&packets(&sealed(&rig.data_dir())), &mix(0, 1_000));
+    let list = ask(&rig.data_dir(), &["list", "--json"]).ok().json();
     assert_eq!((&list["losses"]["kernel"], &list["losses"]["queue"]), (&0.into(), &0.into()));
 }
 
 #[test]
 fn a_port_that_goes_down_is_waited_for() {
-    let Some(bench) = Bench::new() else { return };
-    bounce(&bench, "is down", || bench.net.down(), || bench.net.up());
+    let Some(rig) = Rig::new(&[]) else { return };
+    bounce(&rig, "is down", || rig.net.down(), || rig.net.up());
 }
 
 #[test]
 fn a_port_that_is_deleted_and_made_again_is_waited_for() {
-    let Some(bench) = Bench::new() else { return };
-    bounce(&bench, "there is no interface tap0", || bench.net.delete(), || bench.net.create());
+    let Some(rig) = Rig::new(&[]) else { return };
+    bounce(&rig, "there is no interface tap0", || rig.net.delete(), || rig.net.create());
 }
 
 #[test]
 fn a_cable_that_is_pulled_is_waited_for() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(rig) = Rig::new(&[]) else { return };
     let other_end = |state| {
-        must("ip", &["-n", bench.net.generator(), "link", "set", GENERATOR, state]);
+        must("ip", &["-n", rig.net.generator(), "link", "set", GENERATOR, state]);
     };
-    bounce(&bench, "no carrier", || other_end("down"), || other_end("up"));
+    bounce(&rig, "no carrier", || other_end("down"), || other_end("up"));
 }
 
 #[test]
 fn a_port_that_moves_away_and_returns_is_waited_for() {
-    let Some(bench) = Bench::new() else { return };
-    let away = || bench.ip(&["link", "set", TAP, "netns", bench.net.generator()]);
+    let Some(rig) = Rig::new(&[]) else { return };
+    let away = || ip(&rig, &["link", "set", TAP, "netns", rig.net.generator()]);
     let back = || {
-        must("ip", &["-n", bench.net.generator(), "link", "set", TAP, "netns", bench.net.namespace()]);
-        bench.ip(&["link", "set", TAP, "arp", "off", "multicast", "off", "up"]);
+        must("ip", &["-n", rig.net.generator(), "link", "set", TAP, "netns", rig.net.namespace()]);
+        ip(&rig, &["link", "set", TAP, "arp", "off", "multicast", "off", "up"]);
     };
-    bounce(&bench, "there is no interface tap0", away, back);
+    bounce(&rig, "there is no interface tap0", away, back);
 }
 
 #[test]
 fn a_port_that_appears_later_under_its_name_is_captured() {
-    let Some(bench) = Bench::new() else { return };
-    bench.ip(&["link", "set", TAP, "down"]);
-    bench.ip(&["link", "set", TAP, "name", "other0"]);
-    let mut service = bench.start();
+    let Some(rig) = Rig::new(&[]) else { return };
+    ip(&rig, &["link", "set", TAP, "down"]);
+    ip(&rig, &["link", "set", TAP, "name", "other0"]);
+    let mut service = rig.setup().start(&rig.net);
     wait_for_reason(&mut service, "there is no interface tap0");
-    bench.ip(&["link", "set", "other0", "name", TAP]);
-    bench.net.up();
+    ip(&rig, &["link", "set", "other0", "name", TAP]);
+    rig.net.up();
     service.wait_until_capturing();
-    bench.send(0, 300);
-    wait_for_packets(&bench.data_dir(), 300);
+    rig.send(&mix(0, 300), PACE);
+    wait_for_packets(&rig.data_dir(), 300);
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&bench.data_dir())), &mix(0, 300));
+    assert_same_packets(&packets(&sealed(&rig.data_dir())), &mix(0, 300));
 }
 
 #[test]
 fn a_port_that_is_deleted_at_full_rate_costs_nothing_uncounted() {
-    let Some(bench) = Bench::new() else { return };
-    let mut service = bench.start();
-    let file = bench.dir.path().join("send.pcap");
+    let Some(rig) = Rig::new(&[]) else { return };
+    let mut service = rig.setup().start(&rig.net);
     let frames = mix(0, 200_000);
-    write_pcap(&file, &frames);
+    let file = rig.file(&frames);
     for round in 1..=3 {
         service.wait_until_capturing();
         let before = service.state().unwrap();
         let (had, lost) = (before["packets"].as_u64().unwrap(), kernel_losses(&before));
-        let seen = visible_packets(&bench.data_dir()).len();
-        let sending = bench.net.begin_to_send(&file, Pace::Top);
-        wait_until("traffic", || bench.net.delivered() > 20_000);
-        let delivered = bench.net.delivered();
-        bench.net.delete();
+        let seen = visible_packets(&rig.data_dir()).len();
+        let sending = rig.net.begin_to_send(&file, Pace::Top);
+        wait_until("traffic", || rig.net.delivered() > 20_000);
+        let delivered = rig.net.delivered();
+        rig.net.delete();
         let left = sent(sending.finish(PATIENCE));
         wait_for_reason(&mut service, "there is no interface tap0");
         wait_until("all to be written", || {
@@ -187,12 +165,12 @@ fn a_port_that_is_deleted_at_full_rate_costs_nothing_uncounted() {
             accounted >= delivered && accounted <= left && left - accounted <= BACKLOG,
             "round {round}: {took} taken, {lost} lost; {left} sent, {delivered} of them delivered before the end"
         );
-        let recorded = visible_packets(&bench.data_dir()).split_off(seen);
+        let recorded = visible_packets(&rig.data_dir()).split_off(seen);
         assert_eq!(recorded.len() as u64, took);
         if lost == 0 {
             assert_same_packets(&recorded, &frames[..recorded.len()]);
         }
-        bench.net.create();
+        rig.net.create();
     }
     assert_eq!(service.stop().code, Some(0));
 }

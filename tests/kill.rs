@@ -7,12 +7,11 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use support::net::{NEEDS, Net, Pace};
-use support::pcap::{Packet, capinfos_count, mix, tshark_packets, write_pcap};
+use support::net::Pace;
+use support::pcap::{Packet, capinfos_count, mix, tshark_packets};
 use support::process::wait_until;
 use support::recorded::{growing, number, packets, sealed, visible_packets};
-use support::require;
-use support::service::Setup;
+use support::rig::Rig;
 use support::sim::Rng;
 
 const ROUNDS: usize = 12;
@@ -24,21 +23,16 @@ fn numbers(packets: &[Packet]) -> Vec<u64> {
 
 #[test]
 fn what_could_be_seen_when_it_was_killed_is_in_one_file_afterwards() {
-    if !require(&NEEDS) || !require(&["tshark", "capinfos"]) {
-        return;
-    }
-    let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
-    let data = dir.path().join("data");
-    let setup = || Setup::new(&data).keep_all().variable("PCAP_ROTATION_SIZE", "700kB");
-    let sending = dir.path().join("send.pcap");
-    write_pcap(&sending, &mix(0, 400_000));
+    let Some(rig) = Rig::new(&["tshark", "capinfos"]) else { return };
+    let data = rig.data_dir();
+    let setup = || rig.setup().variable("PCAP_ROTATION_SIZE", "700kB");
+    let sending = rig.file(&mix(0, 400_000));
     let mut rng = Rng::new(SEED);
-    let traffic = net.begin_to_send(&sending, Pace::PerSecond(8_000));
+    let traffic = rig.net.begin_to_send(&sending, Pace::PerSecond(8_000));
     let mut seen = Vec::new();
     let mut highest = 0;
     for round in 0..ROUNDS {
-        let mut service = setup().start(&net);
-        service.wait_until_capturing();
+        let mut service = rig.start(setup());
         std::thread::sleep(Duration::from_millis(rng.below(700)));
         // Stopped first, so that nothing changes between the look and the end.
         service.process.stand_still();
@@ -53,8 +47,7 @@ fn what_could_be_seen_when_it_was_killed_is_in_one_file_afterwards() {
         highest = last;
     }
     drop(traffic);
-    let mut service = setup().start(&net);
-    service.wait_until_capturing();
+    let service = rig.start(setup());
     wait_until("salvage", || growing(&data).iter().all(|part| number(part) > highest));
     assert!(growing(&data).len() <= 1);
     assert_eq!(service.stop().code, Some(0));

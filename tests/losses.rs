@@ -9,23 +9,18 @@ use std::path::Path;
 
 use serde_json::Value;
 use support::disk::{self, Disk};
-use support::net::{NEEDS, Net, Pace};
-use support::pcap::{Packet, assert_same_packets, mix, write_pcap};
+use support::net::Pace;
+use support::pcap::{Packet, assert_same_packets, mix};
 use support::process::{Signal, must, wait_until};
 use support::recorded::{packets, sealed, visible_packets, wait_for_packets};
-use support::require;
+use support::rig::Rig;
 use support::service::{Service, Setup, ask};
 
 const BEFORE: u64 = 100;
 const FLOOD: u64 = 40_000;
 const AFTER: u64 = 100;
 const ALL: u64 = BEFORE + FLOOD + AFTER;
-
-fn send(net: &Net, dir: &Path, first: u64, count: u64) {
-    let file = dir.join("send.pcap");
-    write_pcap(&file, &mix(first, count));
-    assert_eq!(net.send(&file, Pace::PerSecond(20_000)), count);
-}
+const PACE: Pace = Pace::PerSecond(20_000);
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
@@ -68,23 +63,18 @@ fn check(data: &Path, losses: &Value, lost: u64) {
 
 #[test]
 fn what_the_kernel_drops_is_counted_to_the_packet() {
-    if !require(&NEEDS) {
-        return;
-    }
-    let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
-    let data = dir.path().join("data");
-    let setup = Setup::new(&data).keep_all().variable("TAPKEEP_CAPTURE_KERNEL_BUFFER", "2MiB");
-    let mut service = setup.start(&net);
-    service.wait_until_capturing();
-    send(&net, dir.path(), 0, BEFORE);
+    let Some(rig) = Rig::new(&[]) else { return };
+    let data = rig.data_dir();
+    let mut service = rig.start(rig.setup().variable("TAPKEEP_CAPTURE_KERNEL_BUFFER", "2MiB"));
+    rig.send(&mix(0, BEFORE), PACE);
     wait_for_packets(&data, BEFORE as usize);
     service.process.stand_still();
-    send(&net, dir.path(), BEFORE, FLOOD);
+    rig.send(&mix(BEFORE, FLOOD), PACE);
     service.process.signal(Signal::CONT);
     wait_for_account(&service, BEFORE + FLOOD);
-    send(&net, dir.path(), BEFORE + FLOOD, AFTER);
+    rig.send(&mix(BEFORE + FLOOD, AFTER), PACE);
     let losses = wait_for_account(&service, ALL);
-    assert_eq!(net.delivered(), ALL);
+    assert_eq!(rig.net.delivered(), ALL);
     let lost = number(&losses["kernel"]);
     assert!(lost > FLOOD / 2 && lost < FLOOD, "{lost} dropped: no overload, or nothing was kept");
     assert_eq!((&losses["queue"], &losses["write"]), (&0.into(), &0.into()));
@@ -106,19 +96,16 @@ fn lost_line(status: &str) -> &str {
 
 #[test]
 fn a_disk_that_stands_still_costs_what_the_queue_cannot_hold() {
-    if !require(&NEEDS) || !require(&disk::NEEDS) || !require(&["fsfreeze"]) {
-        return;
-    }
-    let (net, dir, disk) = (Net::new(), tempfile::tempdir().unwrap(), Disk::new(128 << 20));
+    let Some(rig) = Rig::new(&[&disk::NEEDS[..], &["fsfreeze"]].concat()) else { return };
+    let disk = Disk::new(128 << 20);
     let data = disk.path().join("data");
-    let setup = Setup::new(&data).keep_all().variable("TAPKEEP_RECORDER_QUEUE_SIZE", "1MiB");
-    let mut service = setup.start(&net);
-    service.wait_until_capturing();
-    send(&net, dir.path(), 0, BEFORE);
+    let setup = Setup::new(&data).keep_all();
+    let service = rig.start(setup.variable("TAPKEEP_RECORDER_QUEUE_SIZE", "1MiB"));
+    rig.send(&mix(0, BEFORE), PACE);
     wait_for_packets(&data, BEFORE as usize);
 
     let frozen = Frozen::new(disk.path());
-    send(&net, dir.path(), BEFORE, FLOOD);
+    rig.send(&mix(BEFORE, FLOOD), PACE);
     // While the disk stands still the losses are told already.
     wait_until("a warning", || {
         service.state().is_some_and(|state| number(&state["losses"]["queue"]) > FLOOD / 2)
@@ -127,7 +114,7 @@ fn a_disk_that_stands_still_costs_what_the_queue_cannot_hold() {
     drop(frozen);
 
     wait_for_account(&service, BEFORE + FLOOD);
-    send(&net, dir.path(), BEFORE + FLOOD, AFTER);
+    rig.send(&mix(BEFORE + FLOOD, AFTER), PACE);
     let losses = wait_for_account(&service, ALL);
     assert_eq!(visible_packets(&data).last().and_then(Packet::seq), Some(ALL - 1), "it goes on");
     let lost = number(&losses["queue"]) + number(&losses["kernel"]);

@@ -14,6 +14,7 @@ pub mod pcap;
 pub mod process;
 pub mod recorded;
 pub mod requirements;
+pub mod rig;
 pub mod service;
 pub mod sim;
 
