@@ -185,6 +185,7 @@ fn a_reload_changes_what_it_can_and_says_what_it_cannot() {
     service.configure("[capture]\nsnaplen = 96\n[recorder]\nrotation_size = \"200kB\"\n");
     service.reload();
     service.process.wait_for_stderr("capture.snaplen has changed; that takes effect at the next start");
+    service.process.wait_for_stderr("the configuration is reloaded");
     wait_until("the new size", || state(&service, "recording")["rotation_size"] == 200_000);
     rig.send(&mix(1_000, 1_000), Pace::PerSecond(20_000));
     wait_for_packets(&rig.data_dir(), 2_000);
