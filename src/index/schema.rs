@@ -1,5 +1,5 @@
-//! The tables, and how an older index becomes the present one. The invariant: a database that [`check`] accepts has every
-//! table and column of this module.
+//! The tables, and how an older index becomes the present one. The invariant: a database that [`check`]
+//! accepts has every table and column of this module.
 
 use rusqlite::{Connection, ErrorCode, Result};
 
@@ -22,7 +22,7 @@ const MIGRATIONS: &[&str] = &["
         lost_queue INTEGER,
         lost_write INTEGER,
         lost_analysis INTEGER,
-        clock_synchronised INTEGER NOT NULL,
+        clock_synchronised INTEGER,
         doubtful_from INTEGER,
         held INTEGER NOT NULL,
         evicted_at INTEGER,

@@ -19,7 +19,7 @@ pub(crate) fn facts(number: u64, size: u64) -> CaptureFacts {
         first: Some(number as Nanos * 1_000),
         last: Some(number as Nanos * 1_000 + 999),
         losses: Losses { queue: Some(number), ..Losses::NONE },
-        clock_synchronised: true,
+        clock_synchronised: Some(true),
         doubtful_from: None,
     }
 }
@@ -259,6 +259,7 @@ proptest! {
         }
         prop_assert_eq!(copy.into_values().collect::<Vec<_>>(), live.rows());
         prop_assert_eq!(&Catalog::new(&life.ledger, &life.listing()), &live);
-        prop_assert_eq!(live.rows().iter().map(|row| row.facts.name.number()).collect::<BTreeSet<_>>().len(), live.rows().len());
+        let numbers: BTreeSet<_> = live.rows().iter().map(|row| row.facts.name.number()).collect();
+        prop_assert_eq!(numbers.len(), live.rows().len());
     }
 }
