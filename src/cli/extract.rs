@@ -131,7 +131,12 @@ impl Extraction {
             .filter(|facts| may_hold(facts.first, facts.last))
             .map(|facts| Source::Own(facts.name))
             .collect();
-        if sources.is_empty() {
+        if !self.layout.captures().is_dir() {
+            out.note(format_args!(
+                "no packets are kept in {}: nothing was recorded yet, or it is with SAVE_PCAP=false",
+                context.data_dir
+            ));
+        } else if sources.is_empty() {
             out.note(format_args!("no capture file in {} has such packets", context.data_dir));
         }
         Ok(sources)

@@ -12,9 +12,11 @@ pub mod disk;
 pub mod net;
 pub mod pcap;
 pub mod process;
+pub mod recorded;
 pub mod requirements;
 pub mod rig;
 pub mod service;
 pub mod sim;
+pub mod stage;
 
 pub use requirements::require;
