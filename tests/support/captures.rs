@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
-use super::pcap::{Packet, capinfos_count, read_pcap};
-use super::process::Signal;
+use super::pcap::{Packet, read_pcap};
+use super::process::{PATIENCE, Signal, run};
 use super::service::{Service, ask};
 
 /// Where a data directory has its capture files.
@@ -64,14 +65,29 @@ pub fn assert_list_is_right(data_dir: &Path) {
             (name(file).to_owned(), (file["packets"].as_u64().unwrap(), file["size"].as_u64().unwrap()))
         })
         .collect();
-    let seen: BTreeMap<_, _> = finished(data_dir)
+    let files = finished(data_dir);
+    let counts = capinfos_counts(&files);
+    let seen: BTreeMap<_, _> = files
         .iter()
-        .map(|path| {
+        .zip(counts)
+        .map(|(path, count)| {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            (name, (capinfos_count(path), path.metadata().unwrap().len()))
+            (name, (count, path.metadata().unwrap().len()))
         })
         .collect();
     assert_eq!(told, seen);
+}
+
+/// How many packets capinfos counts in each of these files.
+pub fn capinfos_counts(files: &[PathBuf]) -> Vec<u64> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let answer = run(Command::new("capinfos").args(["-T", "-r", "-M", "-c"]).args(files)).ok();
+    let counts: Vec<_> =
+        answer.text().lines().map(|line| line.rsplit('\t').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(counts.len(), files.len(), "{}", answer.stderr);
+    counts
 }
 
 /// Packets that all listed files miss by one cause.
@@ -83,5 +99,5 @@ pub fn lost(list: &Value, cause: &str) -> u64 {
 /// Ends a service in an orderly way; returns what it said.
 pub fn stop(mut service: Service) -> String {
     service.process.signal(Signal::TERM);
-    service.process.finish(super::process::PATIENCE).ok().stderr
+    service.process.finish(PATIENCE).ok().stderr
 }
