@@ -109,6 +109,7 @@ impl Running {
     fn write(&mut self, mut block: Block, from: usize, backoff: Duration) {
         let now = self.now();
         let Some(recorder) = &mut self.setup.recorder else { return self.setup.back.put(block) };
+        self.setup.health.writing_since_ms.set(block.since.as_millis() as u64);
         let outcome = recorder.record(&mut block, from, now);
         self.setup.health.written.add(count(&block, from, outcome.done));
         let Some(refused) = outcome.refused else {
@@ -206,6 +207,7 @@ impl Running {
             losses: progress.losses,
         });
         self.setup.health.set_recording(recording, oldest);
+        self.setup.health.writing_since_ms.set(0);
     }
 
     /// Writes what is left, seals, and waits for the sealer; all of it only until it is told to abandon.

@@ -85,6 +85,16 @@ struct Growing {
     synchronised: bool,
 }
 
+impl Growing {
+    fn oldest_unsynced(&self) -> Option<Duration> {
+        self.syncing.and_then(|(_, oldest)| oldest).or(self.unsynced)
+    }
+}
+
+fn waits_for_sync(part: &PartFile) -> bool {
+    part.synced() < part.written() && !part.is_doubtful()
+}
+
 /// The growing file as others may see it.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -107,6 +117,8 @@ pub struct Recorder {
     next_number: u64,
     growing: Option<Growing>,
     sealing: usize,
+    /// Files handed over for sealing, and when their oldest packet arrived that was not synced then.
+    unsynced: Vec<(Arc<PartFile>, Duration)>,
     losses: Losses,
     synchronised: bool,
 }
@@ -128,6 +140,7 @@ impl Recorder {
             next_number,
             growing: None,
             sealing: 0,
+            unsynced: Vec::new(),
             losses: Losses::NONE,
             synchronised: false,
         }
@@ -176,10 +189,12 @@ impl Recorder {
         Some(Progress { name, size, packets: growing.tally.packets, losses: growing.losses })
     }
 
-    /// Arrival, time since boot, of the oldest packet in the growing file that is not known to be synced.
+    /// Arrival, time since boot, of the oldest written packet that is not known to be synced. One whose sync has failed is
+    /// doubtful for ever, and counts no more.
     pub fn oldest_unsynced(&self) -> Option<Duration> {
-        let growing = self.growing.as_ref()?;
-        growing.syncing.and_then(|(_, oldest)| oldest).or(growing.unsynced)
+        let handed_over =
+            self.unsynced.iter().filter(|(part, _)| waits_for_sync(part)).map(|&(_, since)| since);
+        handed_over.chain(self.growing.as_ref().and_then(Growing::oldest_unsynced)).min()
     }
 
     /// Writes the block's records from byte `from` on, which must be a record's beginning, and books its losses to the file
@@ -229,6 +244,8 @@ impl Recorder {
         if facts.packets == 0 {
             self.losses += growing.losses;
         }
+        self.unsynced.retain(|(part, _)| waits_for_sync(part));
+        self.unsynced.extend(growing.oldest_unsynced().map(|since| (Arc::clone(&growing.part), since)));
         self.sealing += 1;
         let _ = self.jobs.send(Job::Seal(growing.part, Box::new(facts)));
     }
