@@ -45,7 +45,7 @@ pub(super) fn status(args: &StatusArgs, context: &Context, out: &mut Output) -> 
 }
 
 fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
-    let mut line = |key: &str, value: String| out.line(format_args!("{key:<14}{value}"));
+    let mut line = |key: &str, value: String| out.line(format_args!("{key:<16}{value}"));
     let port = state.interface.as_deref().unwrap_or("no interface");
     line(
         "State",
@@ -95,7 +95,7 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
     if let Some(what) = &state.busy_with {
         line("Beside", what.clone())?;
     }
-    line("Data directory", format!(" {}", state.data_dir.display()))?;
+    line("Data directory", state.data_dir.display().to_string())?;
     line("Running", format!("tapkeep {}, process {}, since {}", state.version, state.pid, state.started))?;
     Ok(())
 }

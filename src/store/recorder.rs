@@ -34,6 +34,9 @@ pub struct Rotation {
 /// Unsealed files there may be: the growing one and one on its way to its final name.
 const MAX_UNSEALED: usize = 2;
 
+/// Bytes after which full pages are pushed at once; fewer wait for the next look at the timers.
+const PUSH_FROM: u64 = 1 << 20;
+
 /// Page pushes that may wait for the sealer.
 const MAX_PUSHES: usize = 8;
 
@@ -82,7 +85,8 @@ struct Growing {
     unsynced: Option<Duration>,
     syncing: Option<(u64, Option<Duration>)>,
     next_sync: Duration,
-    synchronised: bool,
+    pushed: u64,
+    synchronised: Option<bool>,
 }
 
 impl Growing {
@@ -106,6 +110,8 @@ pub struct Progress {
     pub packets: u64,
     /// Packets that it misses so far.
     pub losses: Losses,
+    /// Whether the wall clock has been synchronised since it was begun, if that matters.
+    pub synchronised: Option<bool>,
 }
 
 /// The owner of the capture files being written.
@@ -120,7 +126,7 @@ pub struct Recorder {
     /// Files handed over for sealing, and when their oldest packet arrived that was not synced then.
     unsynced: Vec<(Arc<PartFile>, Duration)>,
     losses: Losses,
-    synchronised: bool,
+    synchronised: Option<bool>,
 }
 
 impl Recorder {
@@ -142,7 +148,7 @@ impl Recorder {
             sealing: 0,
             unsynced: Vec::new(),
             losses: Losses::NONE,
-            synchronised: false,
+            synchronised: None,
         }
     }
 
@@ -151,11 +157,12 @@ impl Recorder {
         self.rotation = rotation;
     }
 
-    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout.
-    pub fn set_synchronised(&mut self, synchronised: bool) {
+    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout. Packets that
+    /// another clock has stamped need no telling.
+    pub fn set_synchronised(&mut self, synchronised: Option<bool>) {
         self.synchronised = synchronised;
-        if let Some(growing) = &mut self.growing {
-            growing.synchronised &= synchronised;
+        if let (Some(growing), Some(false)) = (&mut self.growing, synchronised) {
+            growing.synchronised = Some(false);
         }
     }
 
@@ -185,8 +192,13 @@ impl Recorder {
     /// The growing file.
     pub fn progress(&self) -> Option<Progress> {
         let growing = self.growing.as_ref()?;
-        let (name, size) = (growing.part.name, growing.part.written());
-        Some(Progress { name, size, packets: growing.tally.packets, losses: growing.losses })
+        Some(Progress {
+            name: growing.part.name,
+            size: growing.part.written(),
+            packets: growing.tally.packets,
+            losses: growing.losses,
+            synchronised: growing.synchronised,
+        })
     }
 
     /// Arrival, time since boot, of the oldest written packet that is not known to be synced. One whose sync has failed is
@@ -228,6 +240,18 @@ impl Recorder {
             growing.next_sync = now + self.rotation.sync_interval;
             growing.syncing = Some((growing.part.written(), growing.unsynced.take()));
             let _ = self.jobs.send(Job::Sync(Arc::clone(&growing.part)));
+        }
+        self.push_pages(1);
+    }
+
+    /// Has the full pages pushed to the device, if at least so many bytes were written since the last time.
+    fn push_pages(&mut self, from: u64) {
+        let Some(growing) = &mut self.growing else { return };
+        let written = growing.part.written();
+        // A push left out is no loss: the next one covers its pages too. So syncs and seals always find room.
+        if written >= growing.pushed + from && self.jobs.len() < MAX_PUSHES {
+            growing.pushed = written;
+            let _ = self.jobs.try_send(Job::Push(Arc::clone(&growing.part)));
         }
     }
 
@@ -293,6 +317,7 @@ impl Recorder {
             unsynced: None,
             syncing: None,
             next_sync: now + self.rotation.sync_interval,
+            pushed: 0,
             synchronised: self.synchronised,
         });
         Ok(())
@@ -313,10 +338,7 @@ impl Recorder {
             growing.tally.add(&Tally::of(&piece[..kept], &growing.format));
         }
         let Err((kept, source)) = written else {
-            // A push left out is no loss: the next one covers its pages too. So syncs and seals always find room.
-            if self.jobs.len() < MAX_PUSHES {
-                let _ = self.jobs.try_send(Job::Push(Arc::clone(&growing.part)));
-            }
+            self.push_pages(PUSH_FROM);
             return Ok(take);
         };
         let name = growing.part.name;
