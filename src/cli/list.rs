@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Exit, Output};
-use super::state;
 use super::table::{Align, Cell, Look, Table, bytes, count, duration};
 use super::time::{RangeArgs, date_time, end_time, zone_name};
+use crate::daemon::ServiceState;
 use crate::index::view::{View, Viewer};
 use crate::packet::Nanos;
 use crate::store::catalog::{Gap, Row};
@@ -19,7 +19,7 @@ use crate::store::facts::{State, rfc3339};
 use crate::store::layout::Layout;
 use crate::store::losses::Losses;
 use crate::store::range::TimeRange;
-use crate::sys::clock::{Clock, RealClock};
+use crate::sys::clock::{Clock, Now, RealClock};
 use crate::sys::fs::RealFs;
 
 /// Files in a table unless told otherwise.
@@ -53,18 +53,18 @@ pub struct Place<'a> {
     pub runtime_dir: &'a Path,
 }
 
-/// Answers. `ledger` reads the ledger at a path; it is called only if the index does not answer, and fails in words.
+/// Answers. `ledger` reads the ledger at a path; it is called only if the index does not answer, and fails in
+/// words.
 ///
-/// # Errors
-/// A contradictory range, a directory that cannot be read, an answer that cannot be written. With `--json` an empty
-/// document is printed all the same.
+/// # Errors A contradictory range, a directory that cannot be read, an answer that cannot be written. With
+/// `--json` an empty document is printed all the same.
 pub fn list(
     args: &ListArgs,
     place: &Place<'_>,
     ledger: &dyn Fn(&Path) -> Result<Vec<Entry>, String>,
     out: &mut Output,
 ) -> Result<Exit> {
-    let now = RealClock.now().wall;
+    let now = RealClock.now();
     let answer = gather(args, place, ledger, now);
     if args.json {
         out.json(&answer.as_ref().unwrap_or(&Answer::default()).json(args.limit.unwrap_or(0)))?;
@@ -78,7 +78,7 @@ pub fn list(
         return Ok(if answer.range.is_bounded() { Exit::NothingLeft } else { Exit::Ok });
     }
     if !args.json {
-        let zone = zone_name(now, &Local, std::env::var("TZ").ok());
+        let zone = zone_name(now.wall, &Local, std::env::var("TZ").ok());
         out.line(format_args!("Capture files in {}; times in {zone}", place.data_dir.display()))?;
         answer.show(args.limit.unwrap_or(TABLE_LIMIT), &Local, out)?;
     }
@@ -92,27 +92,26 @@ struct Answer {
     range: TimeRange,
     /// Files before the range was looked at.
     before: usize,
-    /// Whether the clock is synchronised for the growing file, if the service tells.
-    clock: Option<bool>,
 }
 
 fn gather(
     args: &ListArgs,
     place: &Place<'_>,
     ledger: &dyn Fn(&Path) -> Result<Vec<Entry>, String>,
-    now: Nanos,
+    now: Now,
 ) -> Result<Answer> {
-    let range = args.range.resolve(now, &Local)?;
+    let range = args.range.resolve(now.wall, &Local)?;
     let layout = Layout::new(place.data_dir);
     let ledger = || ledger(&layout.ledger());
     let mut view = Viewer { layout: &layout, fs: &RealFs::default(), ledger: &ledger }.look()?;
-    let told = state::recording(place.runtime_dir, place.data_dir);
-    let growing = view.rows.iter_mut().find(|row| {
-        row.facts.state == State::Recording && told.is_some_and(|told| told.index == row.facts.name.number())
-    });
-    let mut clock = None;
-    if let (Some(row), Some(told)) = (growing, told) {
-        (row.facts.losses, clock) = (told.losses, told.clock_synchronised);
+    let up_ms = u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX);
+    let service = ServiceState::find(place.runtime_dir, place.data_dir).filter(|state| state.is_fresh(up_ms));
+    if let Some(told) = service.and_then(|state| state.recording) {
+        let told_of =
+            |row: &&mut Row| (row.facts.state, row.facts.name.number()) == (State::Recording, told.index);
+        if let Some(row) = view.rows.iter_mut().find(told_of) {
+            row.facts.losses = told.losses;
+        }
     }
     view.rows.retain(|row| args.all || row.evicted.is_none());
     let before = view.rows.len();
@@ -121,7 +120,7 @@ fn gather(
     };
     view.rows.retain(|row| touched(row.facts.first, row.facts.last));
     view.gaps.retain(|gap| touched(gap.from, end_of(gap)));
-    Ok(Answer { view, range, before, clock })
+    Ok(Answer { view, range, before })
 }
 
 /// When a gap ended, by the clock at its beginning.
@@ -140,11 +139,6 @@ impl Answer {
         self.view.rows.iter().fold(Losses::NONE, |sum, row| sum + row.facts.losses)
     }
 
-    /// Whether the clock was synchronised while a file was recorded, if that is known.
-    fn synchronised(&self, row: &Row) -> Option<bool> {
-        if row.facts.state == State::Recording { self.clock } else { Some(row.facts.clock_synchronised) }
-    }
-
     fn nothing(&self, place: &Place<'_>) -> String {
         let dir = format!("{} ({})", place.data_dir.display(), place.why);
         match self.before {
@@ -158,40 +152,13 @@ impl Answer {
     fn json(&self, limit: usize) -> Value {
         let rows = &self.view.rows;
         json!({
-            "files": self.latest(limit).iter().map(|row| self.file_json(row)).collect::<Vec<_>>(),
+            "files": self.latest(limit).iter().map(file_json).collect::<Vec<_>>(),
             "matched": rows.len(),
             "gaps": self.view.gaps.iter().map(gap_json).collect::<Vec<_>>(),
             "from": rows.iter().filter_map(|row| row.facts.first).min().map(rfc3339),
             "to": rows.iter().filter_map(|row| row.facts.last).max().map(rfc3339),
             "losses": self.losses(),
         })
-    }
-
-    fn file_json(&self, row: &Row) -> Value {
-        let facts = &row.facts;
-        let suffix = if facts.state == State::Recording { ".part" } else { "" };
-        let mut file = json!({
-            "name": format!("{}{suffix}", facts.name),
-            "kind": "capture",
-            "state": facts.state,
-            "index": facts.name.number(),
-            "first": facts.first.map(rfc3339),
-            "last": facts.last.map(rfc3339),
-            "packets": facts.packets,
-            "bytes": facts.bytes,
-            "size": facts.size,
-            "losses": facts.losses,
-            "held": row.held,
-            "clock_synchronised": self.synchronised(row),
-        });
-        if let Some(offset) = facts.doubtful_from {
-            file["doubtful_from"] = offset.into();
-        }
-        if let Some(eviction) = &row.evicted {
-            file["evicted_at"] = eviction.at.map(rfc3339).into();
-            file["reason"] = eviction.reason.as_str().into();
-        }
-        file
     }
 
     fn show<Z: TimeZone>(&self, limit: usize, zone: &Z, out: &mut Output) -> Result<()> {
@@ -217,12 +184,12 @@ impl Answer {
             {
                 table.span(gap_cell(gap, zone));
             }
-            table.row(self.cells(row, zone));
+            table.row(cells(row, zone));
         }
         gaps.for_each(|gap| table.span(gap_cell(gap, zone)));
         table.row(self.totals());
         out.table(&table)?;
-        if shown.iter().any(|row| self.synchronised(row) == Some(false)) {
+        if shown.iter().any(|row| synchronised(row) == Some(false)) {
             out.line("~ the clock was not synchronised: times may be wrong")?;
         }
         if shown.len() < self.view.rows.len() {
@@ -230,38 +197,6 @@ impl Answer {
             out.line(format_args!("{shown} of {all} shown; --limit 0 shows all"))?;
         }
         Ok(())
-    }
-
-    fn cells<Z: TimeZone>(&self, row: &Row, zone: &Z) -> Vec<Cell> {
-        let facts = &row.facts;
-        let mark = if self.synchronised(row) == Some(false) { '~' } else { ' ' };
-        let (first, last) = match (facts.first, facts.last) {
-            (Some(first), Some(last)) => {
-                (format!("{mark}{}", date_time(first, zone)), end_time(first, last, zone))
-            }
-            _ => (format!("{mark}–"), "–".to_owned()),
-        };
-        let look = match facts.state {
-            State::Evicted => Look::Dim,
-            State::Damaged => Look::Bad,
-            State::Salvaged => Look::Warning,
-            State::Sealed | State::Recording => Look::Plain,
-        };
-        let suffix = if facts.state == State::Recording { ".part" } else { "" };
-        vec![
-            Cell::from(first),
-            Cell::from(last),
-            Cell::new(state_word(facts.state), look),
-            Cell::from(count(facts.packets)),
-            Cell::from(bytes(facts.bytes)),
-            Cell::from(bytes(facts.size)),
-            lost(&facts.losses),
-            Cell::new(
-                format!("{}{suffix}", facts.name),
-                if row.evicted.is_some() { Look::Dim } else { Look::Plain },
-            ),
-            Cell::from(remark(row, zone)),
-        ]
     }
 
     /// The last row: the files that are there.
@@ -287,6 +222,38 @@ impl Answer {
     }
 }
 
+/// Whether the clock was synchronised while a file was recorded; of the growing one nobody knows yet.
+fn synchronised(row: &Row) -> Option<bool> {
+    (row.facts.state != State::Recording).then_some(row.facts.clock_synchronised)
+}
+
+fn file_json(row: &Row) -> Value {
+    let facts = &row.facts;
+    let suffix = if facts.state == State::Recording { ".part" } else { "" };
+    let mut file = json!({
+        "name": format!("{}{suffix}", facts.name),
+        "kind": "capture",
+        "state": facts.state,
+        "index": facts.name.number(),
+        "first": facts.first.map(rfc3339),
+        "last": facts.last.map(rfc3339),
+        "packets": facts.packets,
+        "bytes": facts.bytes,
+        "size": facts.size,
+        "losses": facts.losses,
+        "held": row.held,
+        "clock_synchronised": synchronised(row),
+    });
+    if let Some(offset) = facts.doubtful_from {
+        file["doubtful_from"] = offset.into();
+    }
+    if let Some(eviction) = &row.evicted {
+        file["evicted_at"] = eviction.at.map(rfc3339).into();
+        file["reason"] = eviction.reason.as_str().into();
+    }
+    file
+}
+
 fn gap_json(gap: &Gap) -> Value {
     json!({
         "from": gap.from.map(rfc3339),
@@ -294,6 +261,38 @@ fn gap_json(gap: &Gap) -> Value {
         "duration_ms": gap.duration_ms,
         "reason": gap.reason,
     })
+}
+
+fn cells<Z: TimeZone>(row: &Row, zone: &Z) -> Vec<Cell> {
+    let facts = &row.facts;
+    let mark = if synchronised(row) == Some(false) { '~' } else { ' ' };
+    let (first, last) = match (facts.first, facts.last) {
+        (Some(first), Some(last)) => {
+            (format!("{mark}{}", date_time(first, zone)), end_time(first, last, zone))
+        }
+        _ => (format!("{mark}–"), "–".to_owned()),
+    };
+    let look = match facts.state {
+        State::Evicted => Look::Dim,
+        State::Damaged => Look::Bad,
+        State::Salvaged => Look::Warning,
+        State::Sealed | State::Recording => Look::Plain,
+    };
+    let suffix = if facts.state == State::Recording { ".part" } else { "" };
+    vec![
+        Cell::from(first),
+        Cell::from(last),
+        Cell::new(state_word(facts.state), look),
+        Cell::from(count(facts.packets)),
+        Cell::from(bytes(facts.bytes)),
+        Cell::from(bytes(facts.size)),
+        lost(&facts.losses),
+        Cell::new(
+            format!("{}{suffix}", facts.name),
+            if row.evicted.is_some() { Look::Dim } else { Look::Plain },
+        ),
+        Cell::from(remark(row, zone)),
+    ]
 }
 
 fn gap_cell<Z: TimeZone>(gap: &Gap, zone: &Z) -> Cell {

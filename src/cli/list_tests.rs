@@ -2,6 +2,7 @@ use chrono::{FixedOffset, Utc};
 
 use super::*;
 use crate::cli::output::tests::Page;
+use crate::daemon::Recording;
 use crate::index::view::tests::{House, house};
 use crate::store::entry::Act;
 use crate::store::names::CaptureName;
@@ -31,20 +32,39 @@ fn ask_in(data_dir: &Path, house: &House, flags: &[&str]) -> Said {
     Said { exit, out: out.text(), err: err.text() }
 }
 
-fn service_says(house: &House, losses: &str) {
-    let data = house.dir.path();
-    let state = format!(
-        r#"{{"data_dir":{data:?},"recording":{{"index":5,"losses":{losses},"clock_synchronised":true}}}}"#
-    );
-    std::fs::write(data.join("state.json"), state).unwrap();
+/// What a service that writes into the house says, so many milliseconds ago.
+fn service_says(house: &House, losses: Losses, ago_ms: u64) {
+    let recording =
+        Recording { index: 5, name: String::new(), size: 0, rotation_size: 0, packets: 0, losses };
+    let state = ServiceState {
+        data_dir: house.dir.path().canonicalize().unwrap(),
+        updated_up_ms: RealClock.now().up.as_millis() as u64 - ago_ms,
+        recording: Some(recording),
+        ..ServiceState::default()
+    };
+    std::fs::write(house.dir.path().join("state.7.json"), serde_json::to_vec(&state).unwrap()).unwrap();
 }
 
-const SOME_LOST: &str = r#"{"nic":1,"kernel":2,"queue":0,"write":0,"analysis":0}"#;
+const SOME_LOST: Losses = Losses { nic: Some(1), kernel: Some(2), ..Losses::NONE };
+
+#[test]
+fn only_a_fresh_state_tells_of_the_growing_file() {
+    let house = house();
+    let losses = || -> Value {
+        let answer: Value = serde_json::from_str(&ask(&house, &["--json"]).out).unwrap();
+        answer["files"][3]["losses"].clone()
+    };
+    assert_eq!(losses(), json!(Losses::UNKNOWN));
+    service_says(&house, SOME_LOST, 5_000);
+    assert_eq!(losses(), json!(SOME_LOST));
+    service_says(&house, SOME_LOST, 11_000);
+    assert_eq!(losses(), json!(Losses::UNKNOWN));
+}
 
 #[test]
 fn the_json_shape_is_a_contract() {
     let mut house = house();
-    service_says(&house, SOME_LOST);
+    service_says(&house, SOME_LOST, 0);
     let doubtful = house.seal(6, 1_735_656_000, 2);
     house.entries.pop();
     house.note(Act::Salvage {
@@ -81,7 +101,7 @@ fn the_json_shape_is_a_contract() {
             r#""size":247,"losses":{"nic":1,"kernel":2,"#
         ),
         zero,
-        r#","held":false,"clock_synchronised":true},"#,
+        r#","held":false,"clock_synchronised":null},"#,
         concat!(
             r#"{"name":"capture_20241231_144000_0006.pcap","kind":"capture","state":"salvaged","index":6,"#,
             r#""first":"2024-12-31T14:40:00.000000000Z","last":"2024-12-31T14:40:01.000000000Z","packets":2,"bytes":120,"#,
@@ -181,7 +201,7 @@ fn a_contradiction_is_a_usage_error_with_a_document() {
 fn table<Z: TimeZone>(house: &House, flags: &[&str], limit: usize, zone: &Z) -> String {
     let args = ListArgs { all: flags.contains(&"--all"), ..ListArgs::default() };
     let place = Place { data_dir: house.dir.path(), why: "", runtime_dir: house.dir.path() };
-    let answer = gather(&args, &place, &|_| Ok(house.entries.clone()), 0).unwrap();
+    let answer = gather(&args, &place, &|_| Ok(house.entries.clone()), RealClock.now()).unwrap();
     let page = Page::default();
     let mut out = Output::to(page.clone(), page.clone(), false);
     answer.show(limit, zone, &mut out).unwrap();

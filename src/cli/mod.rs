@@ -10,7 +10,6 @@ pub mod output;
 mod progress;
 mod replay;
 mod run;
-pub mod state;
 mod status;
 pub mod table;
 pub mod time;

@@ -1,5 +1,6 @@
-//! Everything that Tapkeep says, answers on standard output and all else on standard error; no other module writes to
-//! either. What comes from packets, file names or the system is escaped before it can reach a terminal.
+//! Everything that Tapkeep says, answers on standard output and all else on standard error; no other module
+//! writes to either. What comes from packets, file names or the system is escaped before it can reach a
+//! terminal.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
@@ -59,7 +60,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// The process's own; colour if standard output is a terminal and `NO_COLOR` (<https://no-color.org>) is not set.
+    /// The process's own; colour if standard output is a terminal and `NO_COLOR` (<https://no-color.org>) is
+    /// not set.
     pub fn stdio() -> Self {
         let terminal = io::stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -137,8 +139,8 @@ impl Output {
         let _ = self.err.flush();
     }
 
-    /// Ends a command: hands on the last of the answer, says what failed, and knows how to exit. That nobody reads the
-    /// answer any more is no failure.
+    /// Ends a command: hands on the last of the answer, says what failed, and knows how to exit. That nobody
+    /// reads the answer any more is no failure.
     pub fn finish(&mut self, result: anyhow::Result<Exit>) -> Exit {
         match result.and_then(|exit| Ok(self.out.flush().map(|()| exit)?)) {
             Ok(exit) => exit,
@@ -162,8 +164,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(of)
 }
 
-/// Text with everything made visible that a terminal would act on: control characters, and those that turn the direction
-/// of writing.
+/// Text with everything made visible that a terminal would act on: control characters, and those that turn
+/// the direction of writing.
 pub struct Escaped<T>(pub T);
 
 impl<T: Display> Display for Escaped<T> {

@@ -1,5 +1,5 @@
-//! The index's files: the database and what SQLite keeps beside it. A log never outlives its database, for SQLite would
-//! play it into the next one of the same name.
+//! The index's files: the database and what SQLite keeps beside it. A log never outlives its database, for
+//! SQLite would play it into the next one of the same name.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,7 +23,8 @@ pub(super) fn exists(path: &Path) -> Result<bool, IndexError> {
     path.try_exists().map_err(|source| failed("look at", path, source))
 }
 
-/// Creates an empty file for SQLite to open, so that it and what SQLite puts beside it get our mode and owner.
+/// Creates an empty file for SQLite to open, so that it and what SQLite puts beside it get our mode and
+/// owner.
 pub(super) fn create(path: &Path) -> Result<(), IndexError> {
     remove_companions(path)?;
     let dir = path.parent().unwrap_or(Path::new("."));

@@ -1,8 +1,8 @@
-//! The index: a cache in SQLite of what the files say, so that questions are answered at once. The only user of
-//! `rusqlite`; uses [`crate::store`] for what there is to know.
+//! The index: a cache in SQLite of what the files say, so that questions are answered at once. The only user
+//! of `rusqlite`; uses [`crate::store`] for what there is to know.
 //!
-//! It gets rows per file, never per packet or flow. Whatever happens to it costs nothing but time: it is rebuilt from the
-//! files and the ledger, and the rebuilt one answers the same. Nobody waits for it.
+//! It gets rows per file, never per packet or flow. Whatever happens to it costs nothing but time: it is
+//! rebuilt from the files and the ledger, and the rebuilt one answers the same. Nobody waits for it.
 
 mod files;
 pub mod query;
@@ -18,6 +18,12 @@ use std::path::{Path, PathBuf};
 /// What went wrong with the index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
+    /// There is none.
+    #[error("there is no index {}; the service makes one, or `tapkeep index rebuild`", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// SQLite refused.
     #[error("{action} index {}: {source}", path.display())]
     Sqlite {
@@ -39,7 +45,7 @@ pub enum IndexError {
         source: io::Error,
     },
     /// Not an index, or one with broken pages.
-    #[error("index {} is damaged: {what}; it is put aside and rebuilt when the service starts", path.display())]
+    #[error("index {} is damaged: {what}; it is rebuilt when the service starts", path.display())]
     Damaged {
         /// Which.
         path: PathBuf,
@@ -47,7 +53,7 @@ pub enum IndexError {
         what: String,
     },
     /// Written by a Tapkeep that knows more.
-    #[error("index {} has schema {found}, this Tapkeep knows {known}: it was written by a newer one", path.display())]
+    #[error("index {} has schema {found}, of a newer Tapkeep; this one knows {known}", path.display())]
     Newer {
         /// Which.
         path: PathBuf,

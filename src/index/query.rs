@@ -1,6 +1,6 @@
-//! Questions to the index, by anyone who may read it: while the service writes it, after it stopped, after it was killed.
-//! Needs no right to write. Every answer is read to its end before it is returned, so that no transaction outlives a call
-//! and no slow reader of ours keeps the writer's log from shrinking.
+//! Questions to the index, by anyone who may read it: while the service writes it, after it stopped, after it
+//! was killed. Needs no right to write. Every answer is read to its end before it is returned, so that no
+//! transaction outlives a call and no slow reader of ours keeps the writer's log from shrinking.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema::Found;
-use super::{IndexError, rows, schema};
+use super::{IndexError, files, rows, schema};
 use crate::store::catalog::{Gap, Row};
 use crate::store::range::TimeRange;
 
@@ -29,6 +29,9 @@ impl Reader {
     /// If it is missing, unreadable, damaged, or of another schema version; then the files answer.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         let fail = |source| IndexError::of("open", path, source);
+        if !files::exists(path)? {
+            return Err(IndexError::Missing { path: path.to_owned() });
+        }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags).map_err(fail)?;
         db.busy_timeout(PATIENCE).map_err(fail)?;
@@ -47,11 +50,10 @@ impl Reader {
         Self { db, path: PathBuf::from(":memory:") }
     }
 
-    /// The capture files that may hold packets of `range`, lowest index number first; those without a packet only in
-    /// [`TimeRange::ALL`]; evicted ones if asked for.
+    /// The capture files that may hold packets of `range`, lowest index number first; those without a packet
+    /// only in [`TimeRange::ALL`]; evicted ones if asked for.
     ///
-    /// # Errors
-    /// Those of SQLite, and damage.
+    /// # Errors Those of SQLite, and damage.
     pub fn captures(&self, range: TimeRange, include_evicted: bool) -> Result<Vec<Row>, IndexError> {
         rows::captures(&self.db, range, include_evicted).map_err(|e| IndexError::of("read", &self.path, e))
     }

@@ -1,5 +1,5 @@
-//! A real unprivileged user reads the index. These tests start this test binary again under other users: one that owns the
-//! data directory and writes, one of its group that reads.
+//! A real unprivileged user reads the index. These tests start this test binary again under other users: one
+//! that owns the data directory and writes, one of its group that reads.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! The index made anew from what the files and the ledger say: on disk in place of the old one, or in memory for readers
-//! when there is none to be read. Either answers as the one that was kept up all along.
+//! The index made anew from what the files and the ledger say: on disk in place of the old one, or in memory
+//! for readers when there is none to be read. Either answers as the one that was kept up all along.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -21,8 +21,8 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Scans every file of which the catalog knows nothing, and takes the result in. A file that is gone by then is forgotten;
-/// one that cannot be read is damaged. Returns what changed, for an index that is kept up.
+/// Scans every file of which the catalog knows nothing, and takes the result in. A file that is gone by then
+/// is forgotten; one that cannot be read is damaged. Returns what changed, for an index that is kept up.
 pub fn complete(
     catalog: &mut Catalog,
     mut scan: impl FnMut(&Unknown) -> Result<Scan, ScanError>,
@@ -46,11 +46,10 @@ pub fn complete(
     changes
 }
 
-/// Writes a new index from the catalog and lets it take the place of the one at `path`, in one step. Nobody else may be
-/// writing it; whoever reads the old one reads on.
+/// Writes a new index from the catalog and lets it take the place of the one at `path`, in one step. Nobody
+/// else may be writing it; whoever reads the old one reads on.
 ///
-/// # Errors
-/// If it cannot be written; the old one is still there then.
+/// # Errors If it cannot be written; the old one is still there then.
 pub fn replace(path: &Path, catalog: &Catalog) -> Result<(), IndexError> {
     let new = beside(path, ".new");
     files::remove(&new)?;

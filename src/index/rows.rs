@@ -1,5 +1,5 @@
-//! Rows to SQL and back; the only place that names columns. Unsigned numbers are kept bit for bit in SQLite's signed
-//! ones, so that no count is out of range.
+//! Rows to SQL and back; the only place that names columns. Unsigned numbers are kept bit for bit in SQLite's
+//! signed ones, so that no count is out of range.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Result, Row as SqlRow, Transaction, named_params, params};
@@ -19,8 +19,8 @@ const STATES: [(State, &str); 5] = [
 ];
 
 const SELECT_CAPTURES: &str = "
-    SELECT number, name, state, packets, bytes, size, first, last, lost_nic, lost_kernel, lost_queue, lost_write,
-        lost_analysis, clock_synchronised, doubtful_from, held, evicted_at, evicted_reason
+    SELECT number, name, state, packets, bytes, size, first, last, lost_nic, lost_kernel, lost_queue,
+        lost_write, lost_analysis, clock_synchronised, doubtful_from, held, evicted_at, evicted_reason
     FROM capture
     WHERE (?1 IS NULL OR last >= ?1) AND (?2 IS NULL OR first < ?2) AND (?3 OR evicted_reason IS NULL)";
 
@@ -64,10 +64,10 @@ fn put(to: &Transaction<'_>, row: &Row) -> Result<()> {
     let (at, reason) = row.evicted.as_ref().map(|e| (e.at, e.reason.as_str())).unzip();
     to.prepare_cached(
         "INSERT OR REPLACE INTO capture (number, name, state, packets, bytes, size, first, last, lost_nic,
-            lost_kernel, lost_queue, lost_write, lost_analysis, clock_synchronised, doubtful_from, held, evicted_at,
-            evicted_reason)
-         VALUES (:number, :name, :state, :packets, :bytes, :size, :first, :last, :nic, :kernel, :queue, :write,
-            :analysis, :clock, :doubtful, :held, :at, :reason)",
+            lost_kernel, lost_queue, lost_write, lost_analysis, clock_synchronised, doubtful_from, held,
+            evicted_at, evicted_reason)
+         VALUES (:number, :name, :state, :packets, :bytes, :size, :first, :last, :nic, :kernel, :queue,
+            :write, :analysis, :clock, :doubtful, :held, :at, :reason)",
     )?
     .execute(named_params! {
         ":number": name.number() as i64,
@@ -99,7 +99,8 @@ pub(super) fn probe(db: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// The rows that may hold packets of `range`, lowest index number first; files without packets only in all of time.
+/// The rows that may hold packets of `range`, lowest index number first; files without packets only in all of
+/// time.
 pub(super) fn captures(from: &Connection, range: TimeRange, evicted: bool) -> Result<Vec<Row>> {
     let mut statement = from.prepare_cached(SELECT_CAPTURES)?;
     let rows = statement.query_map(params![range.since, range.until, evicted], capture)?;

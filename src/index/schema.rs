@@ -1,5 +1,5 @@
-//! The tables, and how an older index becomes the present one. The invariant: a database that [`check`] accepts has every
-//! table and column of this module.
+//! The tables, and how an older index becomes the present one. The invariant: a database that [`check`]
+//! accepts has every table and column of this module.
 
 use rusqlite::{Connection, ErrorCode, Result};
 

@@ -1,6 +1,6 @@
-//! What a question about the data directory starts from: every capture file, the growing one included. Taken from the index
-//! where it agrees with the directory, from the ledger and the files where it does not, so that an answer is right whatever
-//! became of the index; only its speed differs.
+//! What a question about the data directory starts from: every capture file, the growing one included. Taken
+//! from the index where it agrees with the directory, from the ledger and the files where it does not, so
+//! that an answer is right whatever became of the index; only its speed differs.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -22,7 +22,8 @@ const LOOKS: usize = 5;
 /// What there is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct View {
-    /// Every capture file, evicted ones too, lowest index number first. The losses of a growing file are unknown here.
+    /// Every capture file, evicted ones too, lowest index number first. The losses of a growing file are
+    /// unknown here.
     pub rows: Vec<Row>,
     /// The gaps recorded last, oldest first.
     pub gaps: Vec<Gap>,
@@ -51,8 +52,8 @@ pub struct Viewer<'a> {
 impl Viewer<'_> {
     /// Looks. Needs no right to write, and holds nothing open when it returns.
     ///
-    /// # Errors
-    /// If the directory of capture files cannot be listed. That it does not exist is no error: nothing is there then.
+    /// # Errors If the directory of capture files cannot be listed. That it does not exist is no error:
+    /// nothing is there then.
     pub fn look(&self) -> Result<View, ViewError> {
         for _ in 1..LOOKS {
             if let Some(view) = self.try_look()? {
@@ -106,7 +107,8 @@ impl Viewer<'_> {
         }
     }
 
-    /// Folds the ledger and the directory. Of a file that the ledger does not know, what the index knows is good enough.
+    /// Folds the ledger and the directory. Of a file that the ledger does not know, what the index knows is
+    /// good enough.
     fn answer_by_files(
         &self,
         indexed: Vec<Row>,
@@ -179,7 +181,8 @@ impl Files {
                 Role::Part => files.parts.push(Unknown { name, role, size: entry.size }),
             }
         }
-        // Sealed a moment ago, or linked and not yet unlinked by a file system that cannot rename without replacing.
+        // Sealed a moment ago, or linked and not yet unlinked by a file system that cannot rename without
+        // replacing.
         files.parts.retain(|part| !files.finished.contains_key(&part.name));
         files
     }

@@ -89,7 +89,8 @@ impl House {
     }
 }
 
-/// Four files, the first evicted, the third held, a fifth growing, and a gap; the index knows all but the growing one.
+/// Four files, the first evicted, the third held, a fifth growing, and a gap; the index knows all but the
+/// growing one.
 pub(crate) fn house() -> House {
     let mut house = House::new();
     let sealed: Vec<_> =

@@ -1,8 +1,8 @@
-//! The index being written. It belongs to one thread, and nobody waits for it: when it cannot be written it is stale, says
-//! so, and catches up from the catalog later. Starting is the same as catching up.
+//! The index being written. It belongs to one thread, and nobody waits for it: when it cannot be written it
+//! is stale, says so, and catches up from the catalog later. Starting is the same as catching up.
 //!
-//! The invariant: while [`Health`] is `Current`, every change handed in is in the database; every call that writes is one
-//! transaction.
+//! The invariant: while [`Health`] is `Current`, every change handed in is in the database; every call that
+//! writes is one transaction.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -78,12 +78,11 @@ impl IndexWriter {
         &self.health
     }
 
-    /// Opens the index if it is not open, puts aside one that is of no use, and makes every row equal to the catalog's.
-    /// Files unknown to the catalog get no row: scan them first. May take long; to be called at the start, and every minute
-    /// or so while stale.
+    /// Opens the index if it is not open, puts aside one that is of no use, and makes every row equal to the
+    /// catalog's. Files unknown to the catalog get no row: scan them first. May take long; to be called at
+    /// the start, and every minute or so while stale.
     ///
-    /// # Errors
-    /// If it is still not to be written; it stays stale, and the files answer.
+    /// # Errors If it is still not to be written; it stays stale, and the files answer.
     pub fn recover(&mut self, catalog: &Catalog) -> Result<Recovery, IndexError> {
         self.close_if_replaced();
         let recovery = self.try_recover(catalog);

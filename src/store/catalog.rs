@@ -1,9 +1,10 @@
-//! What exists: the ledger and a listing of `pcaps/`, folded into one truth. Retention plans by it, the index is filled
-//! from it, a reader without an index answers from it. Pure.
+//! What exists: the ledger and a listing of `pcaps/`, folded into one truth. Retention plans by it, the index
+//! is filled from it, a reader without an index answers from it. Pure.
 //!
-//! The ledger says what happened to a file, the listing whether it is there: a file that is gone is not in the catalog
-//! whatever the ledger says, and a file that is there is, even if nobody knows more of it than its name. The catalog is
-//! as large as the directory, plus the last [`HISTORY`] evictions, gaps and clock steps.
+//! The ledger says what happened to a file, the listing whether it is there: a file that is gone is not in
+//! the catalog whatever the ledger says, and a file that is there is, even if nobody knows more of it than
+//! its name. The catalog is as large as the directory, plus the last [`HISTORY`] evictions, gaps and clock
+//! steps.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -69,8 +70,8 @@ pub struct Unknown {
 }
 
 impl Unknown {
-    /// Its facts by what a scan found; none if it could not be read. What it misses nobody counted; where the sound records
-    /// end before the file does, the rest is doubtful.
+    /// Its facts by what a scan found; none if it could not be read. What it misses nobody counted; where the
+    /// sound records end before the file does, the rest is doubtful.
     pub fn facts(&self, found: Option<&Scan>) -> CaptureFacts {
         let mut facts = CaptureFacts { size: self.size, ..CaptureFacts::bare(self.name, State::Damaged) };
         let Some(found) = found else { return facts };
@@ -91,8 +92,8 @@ pub struct Part {
     pub name: CaptureName,
     /// Its length, bytes.
     pub size: u64,
-    /// What the ledger was told before the rename that did not happen. If `size` is the same, the rename is all that is
-    /// missing, or, if the final name is there too, the removal of this one.
+    /// What the ledger was told before the rename that did not happen. If `size` is the same, the rename is
+    /// all that is missing, or, if the final name is there too, the removal of this one.
     pub seal: Option<CaptureFacts>,
 }
 
@@ -163,8 +164,8 @@ impl Catalog {
         }
     }
 
-    /// Takes in a finished file: sealed, salvaged, scanned, or renamed aside. Whatever was held of its index number before
-    /// is replaced.
+    /// Takes in a finished file: sealed, salvaged, scanned, or renamed aside. Whatever was held of its index
+    /// number before is replaced.
     pub fn put(&mut self, facts: CaptureFacts) -> Vec<Change> {
         let number = facts.name.number();
         self.highest = self.highest.max(number);
@@ -217,7 +218,8 @@ impl Catalog {
                 _ => files.push(Unknown { name, role, size: file.size }),
             }
         }
-        // Of several finished files of one number the first is the capture: the one that the ledger names, if it does.
+        // Of several finished files of one number the first is the capture: the one that the ledger names, if
+        // it does.
         files.sort_by_cached_key(|file| {
             let number = file.name.number();
             let named = self.told(&told, file.name).is_some();
@@ -324,8 +326,8 @@ impl Catalog {
         &self.parts
     }
 
-    /// Files to be scanned: unknown to the ledger, or of another size than it says. [`Catalog::put`] takes the result,
-    /// [`Catalog::forget`] takes note that there is none.
+    /// Files to be scanned: unknown to the ledger, or of another size than it says. [`Catalog::put`] takes
+    /// the result, [`Catalog::forget`] takes note that there is none.
     pub fn unknown(&self) -> &[Unknown] {
         &self.unknown
     }

@@ -259,6 +259,7 @@ proptest! {
         }
         prop_assert_eq!(copy.into_values().collect::<Vec<_>>(), live.rows());
         prop_assert_eq!(&Catalog::new(&life.ledger, &life.listing()), &live);
-        prop_assert_eq!(live.rows().iter().map(|row| row.facts.name.number()).collect::<BTreeSet<_>>().len(), live.rows().len());
+        let numbers: BTreeSet<_> = live.rows().iter().map(|row| row.facts.name.number()).collect();
+        prop_assert_eq!(numbers.len(), live.rows().len());
     }
 }
