@@ -111,6 +111,7 @@ fn gather(
             |row: &&mut Row| (row.facts.state, row.facts.name.number()) == (State::Recording, told.index);
         if let Some(row) = view.rows.iter_mut().find(told_of) {
             row.facts.losses = told.losses;
+            row.facts.clock_synchronised = Some(told.clock_synchronised);
         }
     }
     view.rows.retain(|row| args.all || row.evicted.is_none());
@@ -189,7 +190,7 @@ impl Answer {
         gaps.for_each(|gap| table.span(gap_cell(gap, zone)));
         table.row(self.totals());
         out.table(&table)?;
-        if shown.iter().any(|row| synchronised(row) == Some(false)) {
+        if shown.iter().any(|row| row.facts.clock_synchronised == Some(false)) {
             out.line("~ the clock was not synchronised: times may be wrong")?;
         }
         if shown.len() < self.view.rows.len() {
@@ -222,11 +223,6 @@ impl Answer {
     }
 }
 
-/// Whether the clock was synchronised while a file was recorded; of the growing one nobody knows yet.
-fn synchronised(row: &Row) -> Option<bool> {
-    (row.facts.state != State::Recording).then_some(row.facts.clock_synchronised)
-}
-
 fn file_json(row: &Row) -> Value {
     let facts = &row.facts;
     let suffix = if facts.state == State::Recording { ".part" } else { "" };
@@ -242,7 +238,7 @@ fn file_json(row: &Row) -> Value {
         "size": facts.size,
         "losses": facts.losses,
         "held": row.held,
-        "clock_synchronised": synchronised(row),
+        "clock_synchronised": facts.clock_synchronised,
     });
     if let Some(offset) = facts.doubtful_from {
         file["doubtful_from"] = offset.into();
@@ -265,7 +261,7 @@ fn gap_json(gap: &Gap) -> Value {
 
 fn cells<Z: TimeZone>(row: &Row, zone: &Z) -> Vec<Cell> {
     let facts = &row.facts;
-    let mark = if synchronised(row) == Some(false) { '~' } else { ' ' };
+    let mark = if row.facts.clock_synchronised == Some(false) { '~' } else { ' ' };
     let (first, last) = match (facts.first, facts.last) {
         (Some(first), Some(last)) => {
             (format!("{mark}{}", date_time(first, zone)), end_time(first, last, zone))

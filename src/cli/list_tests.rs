@@ -34,8 +34,15 @@ fn ask_in(data_dir: &Path, house: &House, flags: &[&str]) -> Said {
 
 /// What a service that writes into the house says, so many milliseconds ago.
 fn service_says(house: &House, losses: Losses, ago_ms: u64) {
-    let recording =
-        Recording { index: 5, name: String::new(), size: 0, rotation_size: 0, packets: 0, losses };
+    let recording = Recording {
+        index: 5,
+        name: String::new(),
+        size: 0,
+        rotation_size: 0,
+        packets: 0,
+        losses,
+        clock_synchronised: true,
+    };
     let state = ServiceState {
         data_dir: house.dir.path().canonicalize().unwrap(),
         updated_up_ms: RealClock.now().up.as_millis() as u64 - ago_ms,
@@ -70,7 +77,7 @@ fn the_json_shape_is_a_contract() {
     house.note(Act::Salvage {
         capture: crate::store::facts::CaptureFacts {
             state: State::Salvaged,
-            clock_synchronised: false,
+            clock_synchronised: Some(false),
             doubtful_from: Some(100),
             losses: Losses::NONE,
             ..doubtful
@@ -101,7 +108,7 @@ fn the_json_shape_is_a_contract() {
             r#""size":247,"losses":{"nic":1,"kernel":2,"#
         ),
         zero,
-        r#","held":false,"clock_synchronised":null},"#,
+        r#","held":false,"clock_synchronised":true},"#,
         concat!(
             r#"{"name":"capture_20241231_144000_0006.pcap","kind":"capture","state":"salvaged","index":6,"#,
             r#""first":"2024-12-31T14:40:00.000000000Z","last":"2024-12-31T14:40:01.000000000Z","packets":2,"bytes":120,"#,
@@ -215,7 +222,7 @@ fn the_table_reads_well() {
     let unsynchronised = crate::store::facts::CaptureFacts {
         name: CaptureName::new(6, 1_735_689_590),
         losses: Losses { nic: None, kernel: Some(1_200), queue: Some(3), ..Losses::NONE },
-        clock_synchronised: false,
+        clock_synchronised: Some(false),
         ..house.seal(6, 1_735_689_590, 25)
     };
     house.entries.pop();

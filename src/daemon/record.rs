@@ -204,6 +204,7 @@ impl Running {
             rotation_size: self.setup.rotation_size,
             packets: progress.packets,
             losses: progress.losses,
+            clock_synchronised: progress.synchronised,
         });
         self.setup.health.set_recording(recording, oldest);
     }

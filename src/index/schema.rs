@@ -22,7 +22,7 @@ const MIGRATIONS: &[&str] = &["
         lost_queue INTEGER,
         lost_write INTEGER,
         lost_analysis INTEGER,
-        clock_synchronised INTEGER NOT NULL,
+        clock_synchronised INTEGER,
         doubtful_from INTEGER,
         held INTEGER NOT NULL,
         evicted_at INTEGER,

@@ -273,7 +273,7 @@ proptest! {
             state: [State::Sealed, State::Salvaged, State::Damaged][state],
             packets: counts[0], bytes: counts[1], size: counts[2], first: times[0], last: times[1],
             losses: Losses { nic, kernel, queue, write, analysis },
-            clock_synchronised: flags[0], doubtful_from,
+            clock_synchronised: Some(flags[0]), doubtful_from,
         };
         let mut catalog = Catalog::default();
         let name = facts.name;

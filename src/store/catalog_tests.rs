@@ -19,7 +19,7 @@ pub(crate) fn facts(number: u64, size: u64) -> CaptureFacts {
         first: Some(number as Nanos * 1_000),
         last: Some(number as Nanos * 1_000 + 999),
         losses: Losses { queue: Some(number), ..Losses::NONE },
-        clock_synchronised: true,
+        clock_synchronised: Some(true),
         doubtful_from: None,
     }
 }

@@ -45,8 +45,8 @@ pub struct CaptureFacts {
     pub last: Option<Nanos>,
     /// Packets that it misses.
     pub losses: Losses,
-    /// Whether the wall clock was synchronised while it was recorded.
-    pub clock_synchronised: bool,
+    /// Whether the wall clock was synchronised while it was recorded; unknown of what a crash left.
+    pub clock_synchronised: Option<bool>,
     /// Bytes from here on are not known to have reached the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubtful_from: Option<u64>,
@@ -64,7 +64,7 @@ impl CaptureFacts {
             first: None,
             last: None,
             losses: Losses::UNKNOWN,
-            clock_synchronised: false,
+            clock_synchronised: None,
             doubtful_from: None,
         }
     }

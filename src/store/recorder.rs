@@ -96,6 +96,8 @@ pub struct Progress {
     pub packets: u64,
     /// Packets that it misses so far.
     pub losses: Losses,
+    /// Whether the wall clock has been synchronised since it was begun.
+    pub synchronised: bool,
 }
 
 /// The owner of the capture files being written.
@@ -172,8 +174,13 @@ impl Recorder {
     /// The growing file.
     pub fn progress(&self) -> Option<Progress> {
         let growing = self.growing.as_ref()?;
-        let (name, size) = (growing.part.name, growing.part.written());
-        Some(Progress { name, size, packets: growing.tally.packets, losses: growing.losses })
+        Some(Progress {
+            name: growing.part.name,
+            size: growing.part.written(),
+            packets: growing.tally.packets,
+            losses: growing.losses,
+            synchronised: growing.synchronised,
+        })
     }
 
     /// Arrival, time since boot, of the oldest packet in the growing file that is not known to be synced.
@@ -222,7 +229,7 @@ impl Recorder {
         let mut facts = CaptureFacts {
             size: growing.part.written(),
             losses: growing.losses,
-            clock_synchronised: growing.synchronised,
+            clock_synchronised: Some(growing.synchronised),
             ..CaptureFacts::bare(growing.part.name, State::Sealed)
         };
         facts.set_tally(&growing.tally);

@@ -126,7 +126,7 @@ fn capture(number: u64) -> CaptureFacts {
         first: Some(1_735_655_452_000_000_000),
         last: Some(1_735_655_460_000_000_000),
         losses: Losses::NONE,
-        clock_synchronised: true,
+        clock_synchronised: Some(true),
         doubtful_from: None,
     }
 }

@@ -53,8 +53,11 @@ enum Stage {
         end: u64,
         next: u64,
     },
-    /// Telling what lies behind the last checkpoint.
-    Tail,
+    /// Telling what lies behind the last checkpoint, up to the zeros that a crash may have left at the end: a zero is a
+    /// valid element, so an object that was cut must not be completed by them.
+    Tail {
+        end: u64,
+    },
     Done,
 }
 
@@ -97,7 +100,7 @@ impl<'a> SequenceReader<'a> {
                 Stage::Search => {
                     let (until, stage) = match self.find_checkpoint() {
                         Some(found) => (found.since, Stage::Covered { end: found.at, next: found.end }),
-                        None => (self.floor, Stage::Tail),
+                        None => (self.floor, Stage::Tail { end: self.window.end_of_nonzero(self.floor) }),
                     };
                     self.stage = stage;
                     if self.at < until {
@@ -111,10 +114,10 @@ impl<'a> SequenceReader<'a> {
                     Some(len) => return Some(self.tell(len, Trust::Verified)),
                     None => return Some(self.lose(end)),
                 },
-                Stage::Tail if self.at >= self.window.len => self.stage = Stage::Done,
-                Stage::Tail => {
+                Stage::Tail { .. } if self.at >= self.window.len => self.stage = Stage::Done,
+                Stage::Tail { end } => {
                     self.sound = false;
-                    match self.object_before(self.window.len) {
+                    match self.object_before(end) {
                         Some(len) if self.is_checkpoint() => self.at += len as u64,
                         Some(len) => return Some(self.tell(len, Trust::Unverified)),
                         None => {
@@ -155,7 +158,7 @@ impl<'a> SequenceReader<'a> {
     fn object_before(&mut self, end: u64) -> Option<usize> {
         let len = jsonb::object_len(self.window.bytes(self.at, jsonb::MAX_HEADER)).ok()?;
         let len =
-            usize::try_from(len).ok().filter(|&len| len <= self.limit && len as u64 <= end - self.at)?;
+            usize::try_from(len).ok().filter(|&len| len <= self.limit && len as u64 <= end.saturating_sub(self.at))?;
         (self.window.bytes(self.at, len).len() == len).then_some(len)
     }
 
@@ -254,6 +257,22 @@ impl Window<'_> {
             }
             from += view.len().checked_sub(MARKER.len()).map(|skip| skip + 1)? as u64;
         }
+    }
+
+    /// Where the zeros begin that reach to the end of the file; not before `from`.
+    fn end_of_nonzero(&mut self, from: u64) -> u64 {
+        let (mut at, mut end) = (from, from);
+        while at < self.len {
+            let view = self.view(at, 1);
+            if let Some(last) = view.iter().rposition(|&byte| byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            if view.is_empty() {
+                break;
+            }
+            at += view.len() as u64;
+        }
+        end
     }
 
     fn crc(&mut self, range: Range<u64>) -> u32 {
