@@ -173,7 +173,7 @@ pub fn ask(data_dir: &Path, args: &[&str]) -> Answer {
 }
 
 const CONFIG: &str = "tapkeep.toml";
-const RUNTIME_DIR: &str = "TAPKEEP_RUNTIME_DIR";
+const RUNTIME_DIR: &str = "TAPKEEP_SERVICE_RUNTIME_DIR";
 
 fn in_clean_environment(command: &mut Command) {
     command.env_clear().env("LANG", "C.UTF-8").env("TZ", "UTC");

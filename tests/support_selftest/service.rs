@@ -20,7 +20,7 @@ signal.signal(signal.SIGHUP, lambda number, frame: print("reloaded", file=sys.st
 links = sorted(open("/proc/net/dev").read().split())
 state = {"state": "capturing", "args": sys.argv[1:], "interface": os.environ["NETWORK_INTERFACE"],
          "tap": "tap0:" in links, "pid": os.getpid(), "surroundings": os.environ.get("CARGO_PKG_NAME")}
-path = os.environ["TAPKEEP_RUNTIME_DIR"] + "/state.json"
+path = os.environ["TAPKEEP_SERVICE_RUNTIME_DIR"] + "/state.json"
 json.dump(state, open(path + ".new", "w"))
 os.rename(path + ".new", path)
 while True:
