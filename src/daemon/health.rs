@@ -2,6 +2,8 @@
 //!
 //! Every counter is 64 bits wide, has one meaning and one writer, and never goes back.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -230,28 +232,47 @@ pub struct ServiceState {
 /// The name of the state file of the service that has it to itself.
 const STATE_FILE: &str = "state.json";
 
+/// The largest state that is read, bytes.
+const MAX_STATE: u64 = 1 << 20;
+
+/// States looked at, at most.
+const MAX_STATES: usize = 64;
+
 /// Age from which a state tells nothing of the present, milliseconds.
 pub const STALE_MS: u64 = 10_000;
 
 impl ServiceState {
     /// The state of the service that writes `data_dir`, as told below `runtime_dir`; `None` if there is none.
-    pub fn find(runtime_dir: &Path, data_dir: &Path) -> Option<Self> {
-        let data_dir = data_dir.canonicalize().ok()?;
-        Self::all(runtime_dir).into_iter().find(|state| state.data_dir == data_dir)
+    ///
+    /// # Errors
+    /// If `runtime_dir` is there and cannot be listed.
+    pub fn find(runtime_dir: &Path, data_dir: &Path) -> io::Result<Option<Self>> {
+        let Ok(data_dir) = data_dir.canonicalize() else { return Ok(None) };
+        Ok(Self::all(runtime_dir)?.into_iter().find(|state| state.data_dir == data_dir))
     }
 
     /// Every state told below `runtime_dir`, the one of the plain name first.
-    pub fn all(runtime_dir: &Path) -> Vec<Self> {
-        let Ok(entries) = std::fs::read_dir(runtime_dir) else { return Vec::new() };
+    fn all(runtime_dir: &Path) -> io::Result<Vec<Self>> {
+        let entries = match std::fs::read_dir(runtime_dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<_> =
             names.filter(|name| name.starts_with("state") && name.ends_with(".json")).collect();
         names.sort_by_key(|name| (name != STATE_FILE, name.clone()));
-        names.iter().filter_map(|name| Self::read(&runtime_dir.join(name))).collect()
+        names.truncate(MAX_STATES);
+        Ok(names.iter().filter_map(|name| Self::read(&runtime_dir.join(name))).collect())
     }
 
+    /// Reads with suspicion: what is no file, is large or makes no sense is as good as not there.
     fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+        if !path.symlink_metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut text = Vec::new();
+        File::open(path).ok()?.take(MAX_STATE).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Whether it tells of the present, `up_ms` milliseconds after boot.
@@ -264,21 +285,30 @@ impl ServiceState {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
+    data_dir: PathBuf,
 }
 
 impl StateFile {
     /// Takes `state.json` below `runtime_dir`, or, if a live service of another data directory has it, one with our process
     /// id in its name.
-    pub(super) fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> std::io::Result<Self> {
+    pub(super) fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> io::Result<Self> {
         std::fs::create_dir_all(runtime_dir)?;
-        let plain = runtime_dir.join(STATE_FILE);
-        let taken = ServiceState::read(&plain).is_some_and(|s| s.is_fresh(up_ms) && s.data_dir != data_dir);
-        let name = if taken { format!("state.{}.json", std::process::id()) } else { STATE_FILE.to_owned() };
-        Ok(Self { path: runtime_dir.join(name) })
+        let mut claimed = Self { path: runtime_dir.join(STATE_FILE), data_dir: data_dir.to_owned() };
+        claimed.give_way(up_ms);
+        Ok(claimed)
+    }
+
+    /// Leaves the name to another live service that has it, as may be found out only when two have started together.
+    fn give_way(&mut self, up_ms: u64) {
+        let told = ServiceState::read(&self.path);
+        if told.is_some_and(|told| told.is_fresh(up_ms) && told.data_dir != self.data_dir) {
+            self.path.set_file_name(format!("state.{}.json", std::process::id()));
+        }
     }
 
     /// Replaces its contents.
-    pub(super) fn write(&self, state: &ServiceState) -> std::io::Result<()> {
+    pub(super) fn write(&mut self, state: &ServiceState) -> io::Result<()> {
+        self.give_way(state.updated_up_ms);
         let new = self.path.with_extension(format!("{}.new", std::process::id()));
         std::fs::write(&new, serde_json::to_vec_pretty(state)?)?;
         std::fs::rename(new, &self.path)
@@ -287,6 +317,8 @@ impl StateFile {
 
 impl Drop for StateFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if ServiceState::read(&self.path).is_some_and(|told| told.data_dir == self.data_dir) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
