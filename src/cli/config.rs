@@ -71,8 +71,7 @@ pub(super) fn empty(args: &ConfigArgs) -> Option<Value> {
 fn check_filter(filter: &str, json: bool, out: &mut Output) -> Result<Exit> {
     let error = Filter::compile(filter, LinkType::ETHERNET).err().map(|error| error.to_string());
     if json {
-        let mistakes: Vec<_> =
-            error.iter().map(|text| json!({ "text": text, "warning": false })).collect();
+        let mistakes: Vec<_> = error.iter().map(|text| json!({ "text": text, "warning": false })).collect();
         out.json(&json!({ "mistakes": mistakes, "count": mistakes.len() }))?;
         return Ok(if error.is_some() { Exit::Usage } else { Exit::Ok });
     }

@@ -10,6 +10,7 @@ use chrono::Local;
 use clap::Args;
 
 use super::output::{Exit, Output, UsageError};
+use super::table::counted;
 use super::time::RangeArgs;
 use super::{Context, read_ledger};
 use crate::capture::filter::Filter;
@@ -96,7 +97,11 @@ pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -
         let path = args.write.as_deref().unwrap_or(Path::new("-"));
         extraction.to_file(path, format, &sources, &filter, out)?
     };
-    out.note(format_args!("{} packets, {} bytes, from {} files", found.packets, found.bytes, sources.len()));
+    if !sources.is_empty() {
+        let [packets, bytes] = [(found.packets, "packet"), (found.bytes, "byte")].map(|(n, t)| counted(n, t));
+        let files = counted(sources.len() as u64, "file");
+        out.note(format_args!("{packets}, {bytes}, from {files}"));
+    }
     Ok(match found {
         Found { damaged: true, .. } => Exit::Damaged,
         Found { packets: 0, .. } if range.is_bounded() || !expression.trim().is_empty() => Exit::NothingLeft,
@@ -132,9 +137,24 @@ impl Extraction {
             .map(|facts| Source::Own(facts.name))
             .collect();
         if sources.is_empty() {
-            out.note(format_args!("no capture file in {} has such packets", context.data_dir));
+            out.note(self.nothing(view.rows.len(), context));
         }
         Ok(sources)
+    }
+
+    /// Why there is nothing to look into.
+    fn nothing(&self, known: usize, context: &Context) -> String {
+        let (dir, captures) = (&context.data_dir, self.layout.captures());
+        match () {
+            () if !dir.path.exists() => format!("no packets: {dir} does not exist"),
+            () if !captures.exists() => format!(
+                "no packets: {dir} holds no capture files; with SAVE_PCAP=false none are written, \
+                 and packets cannot be extracted"
+            ),
+            () if known == 0 => format!("no packets: {dir} holds no capture files yet"),
+            () if !self.range.is_bounded() => format!("no packets: the capture files in {dir} are empty"),
+            () => format!("no packets: no capture file in {dir} has any of that time"),
+        }
     }
 
     fn named(&self, file: &Path) -> Result<Source> {
@@ -144,9 +164,12 @@ impl Extraction {
         {
             return Ok(Source::Own(name));
         }
-        if !file.exists() {
+        let Ok(meta) = file.metadata() else {
             let captures = self.layout.captures();
             bail!("find {}: it is neither in {} nor a path to a file", file.display(), captures.display());
+        };
+        if !meta.is_file() && !meta.is_dir() {
+            bail!("read {}: it is no regular file; save it to one, or replay it", file.display());
         }
         Ok(Source::Foreign(file.to_owned()))
     }
@@ -210,7 +233,12 @@ impl Extraction {
             }
             Ok(file)
         };
-        let file = open().with_context(|| format!("create {}", beside.display()))?;
+        let file = open().with_context(|| {
+            format!(
+                "create {}: name a file in a directory that exists and that you may write",
+                beside.display()
+            )
+        })?;
         let result = (|| -> Result<Found> {
             let mut sink = Sink::new(Box::new(file), format)?;
             let found = self.copy(sources, filter, &mut sink, out)?;

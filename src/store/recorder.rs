@@ -198,7 +198,9 @@ impl Recorder {
             if let Err(refused) = self.ensure_file(block, rest, now) {
                 return Outcome { done, refused: Some(refused) };
             }
-            self.book(std::mem::replace(&mut block.losses, Losses::NONE));
+            // A count belongs to one file; what nobody counted may be missing in each that gets records of the block.
+            let unknown = block.losses.unknown_part();
+            self.book(std::mem::replace(&mut block.losses, unknown));
             match self.append(block, &block.bytes()[done..]) {
                 Ok(written) => done += written,
                 Err((written, refused)) => return Outcome { done: done + written, refused: Some(refused) },
