@@ -74,8 +74,11 @@ const BATCH: usize = 8192;
 /// larger batches cost less, and the ring holds far more.
 const BUSY: usize = 32;
 
-/// That rest.
-const REST: Duration = Duration::from_millis(4);
+/// The longest such rest.
+const MAX_REST: Duration = Duration::from_millis(10);
+
+/// Bytes a second at which the ring must not be more than a quarter full after a rest: 10 Gb/s.
+const FASTEST: u64 = 1_250_000_000;
 
 /// How long the kernel gathers packets before it hands a part-filled ring block over.
 const GATHER_MS: i32 = 100;
@@ -93,6 +96,7 @@ pub struct Tap {
     /// What was last said of it.
     said: Option<Change>,
     busy: bool,
+    rest: Duration,
     next_look: Instant,
     backoff: Duration,
     left_over: Dropped,
@@ -102,11 +106,13 @@ impl Tap {
     /// A tap port that is not open yet. Fails if the filter is wrong.
     pub fn new(config: TapConfig) -> Result<Self, TapError> {
         Filter::compile(&config.filter, LinkType::ETHERNET)?;
+        let rest = Duration::from_micros(config.kernel_buffer / 4 * 1_000_000 / FASTEST).min(MAX_REST);
         Ok(Self {
             config,
             handle: None,
             said: None,
             busy: false,
+            rest,
             next_look: Instant::now(),
             backoff: Duration::from_millis(50),
             left_over: Dropped::default(),
@@ -127,7 +133,7 @@ impl Tap {
             return Ok((0, self.try_open()?));
         };
         let (fd, time) =
-            if self.busy { (None, REST) } else { (Some(handle.capture.as_fd()), timeout.min(LOOK)) };
+            if self.busy { (None, self.rest) } else { (Some(handle.capture.as_fd()), timeout.min(LOOK)) };
         wait(fd, waker, time)?;
         match handle.dispatch(&mut sink) {
             Ok(0) => {

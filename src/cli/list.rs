@@ -119,7 +119,7 @@ fn gather(
             |row: &&mut Row| (row.facts.state, row.facts.name.number()) == (State::Recording, told.index);
         if let Some(row) = view.rows.iter_mut().find(told_of) {
             row.facts.losses = told.losses;
-            row.facts.clock_synchronised = Some(told.clock_synchronised);
+            row.facts.clock_synchronised = told.clock_synchronised;
         }
     }
     view.rows.retain(|row| args.all || row.evicted.is_none());

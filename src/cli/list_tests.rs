@@ -41,7 +41,7 @@ fn service_says(house: &House, losses: Losses, ago_ms: u64) {
         rotation_size: 0,
         packets: 0,
         losses,
-        clock_synchronised: true,
+        clock_synchronised: Some(true),
     };
     let state = ServiceState {
         data_dir: house.dir.path().canonicalize().unwrap(),

@@ -53,7 +53,7 @@ pub(super) fn of_files(
     let replayed = replay::replay(
         files,
         &data_dir.path,
-        run::plan(config, retention),
+        run::plan(config, false, retention),
         &|| stop.load(Ordering::Relaxed),
         &mut |at| bar.at(at.done, at.total),
         &mut |warning| warnings.borrow_mut().push(warning),

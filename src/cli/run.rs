@@ -43,14 +43,14 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
         data_dir: config.data_dir_of_writer().path,
         runtime_dir: config.service.runtime_dir.clone(),
         tap: tap(config),
-        plan: plan(config, true),
+        plan: plan(config, true, true),
     };
     let reload = || {
         let new = read()?;
         for key in not_reloaded(&loaded, &new) {
             warn!("{key} has changed; that takes effect at the next start");
         }
-        Ok(plan(&new.config, true))
+        Ok(plan(&new.config, true, true))
     };
     let ended = service::run(&service, &reload)?;
     Ok(if ended { Exit::Ok } else { Exit::Failure })
@@ -87,8 +87,9 @@ fn tap(config: &Config) -> TapConfig {
 }
 
 /// What the recorder and retention are to do.
-pub(super) fn plan(config: &Config, evict: bool) -> Plan {
+pub(super) fn plan(config: &Config, live: bool, evict: bool) -> Plan {
     Plan {
+        live,
         save: config.recorder.save_pcap,
         rotation: Rotation {
             size: config.recorder.rotation_size.0,

@@ -130,8 +130,9 @@ proptest! {
         }
     }
 
+    /// From 1973 on: before, Liberia was off by half a minute, which RFC 3339 cannot tell.
     #[test]
-    fn what_is_shown_reads_back(sec in 0..4_102_444_800_i64, zone in 0..chrono_tz::TZ_VARIANTS.len()) {
+    fn what_is_shown_reads_back(sec in 94_694_400..4_102_444_800_i64, zone in 0..chrono_tz::TZ_VARIANTS.len()) {
         let (stamp, zone) = (sec * NANOS_PER_SEC, chrono_tz::TZ_VARIANTS[zone]);
         let spec = |text: String| text.parse::<TimeSpec>().unwrap();
         prop_assert_eq!(spec(moment(stamp, &zone)).resolve(NOW, &zone, Edge::Since), Some(stamp));

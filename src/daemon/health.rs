@@ -155,8 +155,8 @@ pub struct Recording {
     pub packets: u64,
     /// Packets that it misses so far.
     pub losses: Losses,
-    /// Whether the wall clock has been synchronised since it was begun.
-    pub clock_synchronised: bool,
+    /// Whether the wall clock has been synchronised since it was begun; unknown in a replay.
+    pub clock_synchronised: Option<bool>,
 }
 
 /// The queue between capture and recorder.

@@ -30,6 +30,8 @@ const BACKLOG: usize = 1024;
 /// What the pipeline is to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
+    /// Whether packets come from a live port.
+    pub live: bool,
     /// Whether capture files are written.
     pub save: bool,
     /// When they end.
@@ -180,6 +182,8 @@ impl Pipeline {
             keeper: keeper.clone(),
             health: Arc::clone(&self.health),
             clock: Arc::clone(&data.clock),
+            live: plan.live,
+            stop: Arc::clone(&self.stop),
             abandon: Arc::clone(&self.abandon),
             rotation,
             rotation_size: plan.rotation.size,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{info, warn};
 
 use super::feed::Parcel;
@@ -22,7 +22,7 @@ use crate::store::sealer::{Job, Report, Sealer};
 use crate::sys::clock::{Clock, Now};
 
 /// How often the timers are looked at when nothing arrives.
-const TURN: Duration = Duration::from_millis(200);
+const TURN: Duration = Duration::from_millis(100);
 
 /// The shortest and the longest time between two tries to write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -41,7 +41,11 @@ pub(super) struct RecordLoop {
     pub health: Arc<Health>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// The drain is given up when this is set.
+    /// Whether packets come from a live port, and are stamped by this machine's clock.
+    pub live: bool,
+    /// Set when the service is to end; what the disk refuses is then tried for a while and no longer.
+    pub stop: Arc<AtomicBool>,
+    /// Set when the rest is to be left to salvage.
     pub abandon: Arc<AtomicBool>,
     /// New values for when files end.
     pub rotation: Receiver<Rotation>,
@@ -62,36 +66,57 @@ struct Running {
     stalled: Option<Stalled>,
     down: Option<(Now, String)>,
     complained: bool,
+    look_due: Duration,
+    give_up_at: Option<Duration>,
 }
 
 /// Records until the parcels end and all files are sealed.
 pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) {
-    let mut running = Running { setup, stalled: None, down: None, complained: false };
-    loop {
-        running.setup.health.waiting.set(parcels.len() as u64);
-        let blocked = running.stalled.is_some() && parcels.len() + 2 < running.setup.blocks * 3 / 4;
-        let parcels = if blocked { &crossbeam_channel::never() } else { parcels };
-        select! {
-            recv(parcels) -> parcel => match parcel {
-                Ok(parcel) => running.take(parcel),
-                Err(_) => break,
-            },
-            recv(sealed) -> _ => running.file_sealed(),
-            default(running.patience()) => {}
-        }
-        running.tick();
-    }
+    let look_due = setup.clock.now().up;
+    let mut running =
+        Running { setup, stalled: None, down: None, complained: false, look_due, give_up_at: None };
+    while running.turn(parcels, sealed) {}
     running.finish(sealed);
 }
 
 impl Running {
+    /// Deals with what comes next; `false` when nothing will.
+    fn turn(&mut self, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) -> bool {
+        self.setup.health.waiting.set(parcels.len() as u64);
+        if self.keeps_block(parcels.len()) {
+            if sealed.recv_timeout(self.patience()).is_ok() {
+                self.file_sealed();
+                self.retry();
+            }
+        } else {
+            match parcels.recv_timeout(self.patience()) {
+                Ok(parcel) => self.take(parcel),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        sealed.try_iter().for_each(|()| self.file_sealed());
+        self.tick();
+        true
+    }
+
+    /// Whether the block that the disk refuses is kept, with so many parcels waiting behind it.
+    fn keeps_block(&self, waiting: usize) -> bool {
+        self.stalled.is_some() && waiting < self.setup.blocks * 3 / 4 && !self.is_over()
+    }
+
+    /// Whether a stopping service has tried long enough.
+    fn is_over(&self) -> bool {
+        self.setup.abandon.load(Ordering::Relaxed) || self.give_up_at.is_some_and(|at| self.now() >= at)
+    }
+
     fn now(&self) -> Duration {
         self.setup.clock.now().up
     }
 
     fn patience(&self) -> Duration {
-        let retry = self.stalled.as_ref().map(|stalled| stalled.again.saturating_sub(self.now()));
-        retry.unwrap_or(TURN).min(TURN)
+        let retry = self.stalled.as_ref().map_or(self.look_due, |stalled| stalled.again.min(self.look_due));
+        retry.saturating_sub(self.now())
     }
 
     fn take(&mut self, parcel: Parcel) {
@@ -164,7 +189,12 @@ impl Running {
 
     fn port_up(&mut self, now: Now) {
         self.setup.health.set_activity(Activity::Capturing);
-        info!("capturing");
+        match &self.down {
+            Some((since, reason)) => {
+                info!("capturing again after {:.1?}: {reason}", now.up.saturating_sub(since.up));
+            }
+            None => info!("capturing"),
+        }
         self.end_gap(now);
     }
 
@@ -187,7 +217,18 @@ impl Running {
         if self.stalled.as_ref().is_some_and(|stalled| now >= stalled.again) {
             self.retry();
         }
-        let synchronised = self.setup.clock.synchronised();
+        if now >= self.look_due {
+            self.look_due = now + TURN;
+            self.look(now);
+        }
+    }
+
+    /// Looks at the timers and tells how far it is.
+    fn look(&mut self, now: Duration) {
+        if self.setup.stop.load(Ordering::Relaxed) {
+            self.give_up_at.get_or_insert(now + DRAIN);
+        }
+        let synchronised = self.setup.live.then(|| self.setup.clock.synchronised());
         let Some(recorder) = &mut self.setup.recorder else { return };
         if let Ok(rotation) = self.setup.rotation.try_recv() {
             self.setup.rotation_size = rotation.size;
@@ -209,30 +250,31 @@ impl Running {
         self.setup.health.set_recording(recording, oldest);
     }
 
-    /// Writes what is left, seals, and waits for the sealer; all of it only until it is told to abandon.
+    /// Writes what is left, seals, and waits for the sealer, as long as a stopping service tries.
     fn finish(mut self, sealed: &Receiver<()>) {
         let now = self.setup.clock.now();
         self.end_gap(now);
-        let deadline = now.up + DRAIN;
-        while self.stalled.is_some() && self.now() < deadline && !self.setup.abandon.load(Ordering::Relaxed) {
-            if sealed.recv_timeout(self.patience()).is_ok() {
-                self.file_sealed();
-            }
-            self.tick();
+        self.give_up_at.get_or_insert(now.up + DRAIN);
+        while self.keeps_block(0) {
+            self.wait_for_sealer(sealed);
+            self.retry();
         }
         self.give_up_stalled();
-        let Some(recorder) = &mut self.setup.recorder else { return };
-        recorder.rotate();
-        while recorder.is_sealing() && !self.setup.abandon.load(Ordering::Relaxed) {
-            match sealed.recv_timeout(TURN) {
-                Ok(()) => recorder.sealed(),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) if self.setup.clock.now().up < deadline => {
-                }
-                Err(_) => break,
-            }
+        if let Some(recorder) = &mut self.setup.recorder {
+            recorder.rotate();
         }
-        let _ = self.setup.keeper.send(Message::Unbooked(recorder.unbooked()));
+        while self.setup.recorder.as_ref().is_some_and(Recorder::is_sealing) && !self.is_over() {
+            self.wait_for_sealer(sealed);
+        }
+        let unbooked = self.setup.recorder.as_ref().map_or(Losses::NONE, Recorder::unbooked);
+        let _ = self.setup.keeper.send(Message::Unbooked(unbooked));
         self.setup.health.set_recording(None, None);
+    }
+
+    fn wait_for_sealer(&mut self, sealed: &Receiver<()>) {
+        if sealed.recv_timeout(TURN).is_ok() {
+            self.file_sealed();
+        }
     }
 }
 
@@ -261,11 +303,11 @@ pub(super) fn seal(
             if sealer.has_delayed() { jobs.recv_timeout(backoff) } else { jobs.recv().map_err(Into::into) };
         match job {
             Ok(job) => sealer.handle(job).into_iter().for_each(|report| tell(report, done, keeper)),
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => {
+            Err(RecvTimeoutError::Timeout) => {
                 backoff = (backoff * 2).min(BACKOFF.1);
                 sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
             }
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Disconnected) => break,
         }
         if !sealer.has_delayed() {
             backoff = BACKOFF.0;

@@ -65,7 +65,9 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
     let mut watch = Watch::new(service, &data, &pipeline);
     let mut stopping = false;
     while !capture.is_finished() || !pipeline.is_finished() {
-        wait(Some(signals.fd()), &capture.ended, watch.until_due()).context("wait for signals")?;
+        // The end of a thread behind capture wakes nobody.
+        let patience = if stopping { SOON } else { watch.until_due() };
+        wait(Some(signals.fd()), &capture.ended, patience).context("wait for signals")?;
         for signal in signals.pending() {
             match signal {
                 Signal::Reload => reload_plan(&pipeline, reload),
@@ -151,7 +153,11 @@ struct Watch {
     fs: Arc<dyn crate::sys::fs::Fs>,
 }
 
+/// How often it is done.
 const SECOND: Duration = Duration::from_secs(1);
+
+/// How often a stopping service looks whether its threads have ended.
+const SOON: Duration = Duration::from_millis(20);
 
 impl Watch {
     fn new(service: &Service, data: &DataDirectory, pipeline: &Pipeline) -> Self {
@@ -181,8 +187,7 @@ impl Watch {
     }
 
     fn until_due(&self) -> Duration {
-        // Short enough to see the end of threads that nobody tells of.
-        self.due.saturating_duration_since(Instant::now()).min(Duration::from_millis(100))
+        self.due.saturating_duration_since(Instant::now())
     }
 
     fn look(&mut self, pipeline: &Pipeline) {

@@ -63,7 +63,8 @@ pub struct Locked {
 }
 
 impl DataDirectory {
-    /// Makes `root` if need be, and locks it.
+    /// Makes `root` if need be, and locks it. Files that this process makes from now on are readable for their group and
+    /// nobody else, whatever its umask was.
     pub fn lock(root: &Path) -> Result<Locked, SetupError> {
         make(root).map_err(failed("create data directory", root))?;
         Self::lock_existing(root)
@@ -71,6 +72,7 @@ impl DataDirectory {
 
     /// Locks `root`, which must be there.
     pub fn lock_existing(root: &Path) -> Result<Locked, SetupError> {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
         let root = root.canonicalize().map_err(failed("find data directory", root))?;
         let (layout, fs) = (Layout::new(&root), Arc::new(RealFs::for_dir(&root)));
         let lock = lock(&layout)?;

@@ -34,6 +34,9 @@ pub struct Rotation {
 /// Unsealed files there may be: the growing one and one on its way to its final name.
 const MAX_UNSEALED: usize = 2;
 
+/// Bytes after which full pages are pushed at once; fewer wait for the next look at the timers.
+const PUSH_FROM: u64 = 1 << 20;
+
 /// Page pushes that may wait for the sealer.
 const MAX_PUSHES: usize = 8;
 
@@ -82,7 +85,8 @@ struct Growing {
     unsynced: Option<Duration>,
     syncing: Option<(u64, Option<Duration>)>,
     next_sync: Duration,
-    synchronised: bool,
+    pushed: u64,
+    synchronised: Option<bool>,
 }
 
 /// The growing file as others may see it.
@@ -96,8 +100,8 @@ pub struct Progress {
     pub packets: u64,
     /// Packets that it misses so far.
     pub losses: Losses,
-    /// Whether the wall clock has been synchronised since it was begun.
-    pub synchronised: bool,
+    /// Whether the wall clock has been synchronised since it was begun, if that matters.
+    pub synchronised: Option<bool>,
 }
 
 /// The owner of the capture files being written.
@@ -110,7 +114,7 @@ pub struct Recorder {
     growing: Option<Growing>,
     sealing: usize,
     losses: Losses,
-    synchronised: bool,
+    synchronised: Option<bool>,
 }
 
 impl Recorder {
@@ -131,7 +135,7 @@ impl Recorder {
             growing: None,
             sealing: 0,
             losses: Losses::NONE,
-            synchronised: false,
+            synchronised: None,
         }
     }
 
@@ -140,11 +144,12 @@ impl Recorder {
         self.rotation = rotation;
     }
 
-    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout.
-    pub fn set_synchronised(&mut self, synchronised: bool) {
+    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout. Packets that
+    /// another clock has stamped need no telling.
+    pub fn set_synchronised(&mut self, synchronised: Option<bool>) {
         self.synchronised = synchronised;
-        if let Some(growing) = &mut self.growing {
-            growing.synchronised &= synchronised;
+        if let (Some(growing), Some(false)) = (&mut self.growing, synchronised) {
+            growing.synchronised = Some(false);
         }
     }
 
@@ -223,6 +228,18 @@ impl Recorder {
             growing.syncing = Some((growing.part.written(), growing.unsynced.take()));
             let _ = self.jobs.send(Job::Sync(Arc::clone(&growing.part)));
         }
+        self.push_pages(1);
+    }
+
+    /// Has the full pages pushed to the device, if at least so many bytes were written since the last time.
+    fn push_pages(&mut self, from: u64) {
+        let Some(growing) = &mut self.growing else { return };
+        let written = growing.part.written();
+        // A push left out is no loss: the next one covers its pages too. So syncs and seals always find room.
+        if written >= growing.pushed + from && self.jobs.len() < MAX_PUSHES {
+            growing.pushed = written;
+            let _ = self.jobs.try_send(Job::Push(Arc::clone(&growing.part)));
+        }
     }
 
     /// Ends the growing file and hands it over for sealing.
@@ -231,7 +248,7 @@ impl Recorder {
         let mut facts = CaptureFacts {
             size: growing.part.written(),
             losses: growing.losses,
-            clock_synchronised: Some(growing.synchronised),
+            clock_synchronised: growing.synchronised,
             ..CaptureFacts::bare(growing.part.name, State::Sealed)
         };
         facts.set_tally(&growing.tally);
@@ -282,6 +299,7 @@ impl Recorder {
             unsynced: None,
             syncing: None,
             next_sync: now + self.rotation.sync_interval,
+            pushed: 0,
             synchronised: self.synchronised,
         });
         Ok(())
@@ -310,10 +328,7 @@ impl Recorder {
             growing.tally.add(&Tally::of(&piece[..kept], &growing.format));
         }
         let Err((kept, source)) = written else {
-            // A push left out is no loss: the next one covers its pages too. So syncs and seals always find room.
-            if self.jobs.len() < MAX_PUSHES {
-                let _ = self.jobs.try_send(Job::Push(Arc::clone(&growing.part)));
-            }
+            self.push_pages(PUSH_FROM);
             return Ok(take);
         };
         let name = growing.part.name;

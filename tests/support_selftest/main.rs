@@ -12,3 +12,4 @@ mod net;
 mod pcap;
 mod service;
 mod sim;
+mod sim_properties;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::net::{NEEDS, Net};
-use crate::support::process::{Process, must, run};
+use crate::support::net::{NEEDS, Net, Pace};
+use crate::support::pcap::{assert_same_packets, mix, read_pcap, write_pcap};
+use crate::support::process::{Process, must, run, wait_until};
 use crate::support::require;
-use crate::support::service::Setup;
+use crate::support::service::{Setup, ask};
 
 const STAND_IN: &str = r#"#!/usr/bin/env python3
 import json, os, signal, sys, time
@@ -89,4 +90,27 @@ fn answers_hold_all_that_was_said() {
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(3), "end\n"));
     assert_eq!(answer.text().lines().count(), 20_000);
     assert_eq!(run(Command::new("echo").arg("{\"a\":1}")).json()["a"], 1);
+}
+
+#[test]
+fn the_real_service_is_started_asked_and_stopped() {
+    if !require(&NEEDS) {
+        return;
+    }
+    let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
+    let (data_dir, sending) = (dir.path().join("data"), dir.path().join("send.pcap"));
+    let packets = mix(0, 300);
+    write_pcap(&sending, &packets);
+    let mut service = Setup::new(&data_dir).start(&net);
+    service.wait_until_capturing();
+    assert_eq!(net.send(&sending, Pace::PerSecond(3_000)), 300);
+    wait_until("all packets in the growing file", || {
+        service.ask(&["list", "--json"]).ok().json()["files"][0]["packets"] == 300
+    });
+    let said = service.stop();
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let list = ask(&data_dir, &["list", "--json"]).ok().json();
+    assert_eq!(list["files"].as_array().unwrap().len(), 1, "{list}");
+    let name = list["files"][0]["name"].as_str().unwrap();
+    assert_same_packets(&read_pcap(&data_dir.join("pcaps").join(name)), &packets);
 }

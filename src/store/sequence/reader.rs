@@ -157,8 +157,9 @@ impl<'a> SequenceReader<'a> {
     /// Length of the object that lies here, if it ends before `end`.
     fn object_before(&mut self, end: u64) -> Option<usize> {
         let len = jsonb::object_len(self.window.bytes(self.at, jsonb::MAX_HEADER)).ok()?;
-        let len =
-            usize::try_from(len).ok().filter(|&len| len <= self.limit && len as u64 <= end.saturating_sub(self.at))?;
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|&len| len <= self.limit && len as u64 <= end.saturating_sub(self.at))?;
         (self.window.bytes(self.at, len).len() == len).then_some(len)
     }
 
