@@ -222,21 +222,17 @@ impl Extraction {
         filter: &Filter,
         out: &mut Output,
     ) -> Result<Found> {
-        let regular = path.symlink_metadata().map_or(true, |meta| meta.is_file());
-        let beside = if regular { with_suffix(path, ".tmp") } else { path.to_owned() };
+        // What a link leads to is replaced, not the link.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let regular = path.metadata().map_or(true, |meta| meta.is_file());
+        let suffix = format!(".{}.tmp", std::process::id());
+        let beside = if regular { with_suffix(path, &suffix) } else { path.to_owned() };
         let mut options = OpenOptions::new();
-        options.write(true).create(regular).truncate(regular).mode(0o600);
-        let open = || -> io::Result<_> {
-            let file = options.open(&beside)?;
-            if regular {
-                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-            }
-            Ok(file)
-        };
-        let file = open().with_context(|| {
+        options.write(true).create_new(regular).mode(0o600);
+        let file = options.open(&beside).with_context(|| {
             format!(
                 "create {}: name a file in a directory that exists and that you may write",
-                beside.display()
+                path.display()
             )
         })?;
         let result = (|| -> Result<Found> {

@@ -157,6 +157,10 @@ impl Output {
     pub fn error(&mut self, error: &anyhow::Error) {
         match error.downcast_ref() {
             Some(UsageError(lines)) => lines.lines().for_each(|line| self.say("error", line)),
+            // Only the answer is written without a word on what is written.
+            None if error.is::<io::Error>() && error.chain().count() == 1 => {
+                self.say("error", format_args!("write the answer: {error}; look at where it goes"));
+            }
             None => self.say("error", with_causes(error)),
         }
     }
