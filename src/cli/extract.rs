@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use chrono::Local;
 use clap::Args;
 
@@ -229,11 +229,9 @@ impl Extraction {
         let beside = if regular { with_suffix(path, &suffix) } else { path.to_owned() };
         let mut options = OpenOptions::new();
         options.write(true).create_new(regular).mode(0o600);
-        let file = options.open(&beside).with_context(|| {
-            format!(
-                "create {}: name a file in a directory that exists and that you may write",
-                path.display()
-            )
+        let file = options.open(&beside).map_err(|error| {
+            let path = path.display();
+            anyhow!("create {path}: {error}; name a file in a directory that exists and that you may write")
         })?;
         let result = (|| -> Result<Found> {
             let mut sink = Sink::new(Box::new(file), format)?;

@@ -46,10 +46,10 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Common {
     /// The data directory
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 900)]
     data_dir: Option<PathBuf>,
     /// The configuration file [default: /etc/tapkeep/tapkeep.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 901)]
     config: Option<PathBuf>,
 }
 

@@ -322,3 +322,91 @@ impl Drop for StateFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(data_dir: &Path, updated_up_ms: u64) -> ServiceState {
+        ServiceState { data_dir: data_dir.to_owned(), updated_up_ms, ..ServiceState::default() }
+    }
+
+    /// A runtime directory and the data directories of two services.
+    fn place() -> (tempfile::TempDir, PathBuf, [PathBuf; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let data = ["a", "b"].map(|name| root.join(name));
+        data.iter().for_each(|data| std::fs::create_dir(data).unwrap());
+        (dir, root.join("run"), data)
+    }
+
+    #[test]
+    fn a_live_service_keeps_its_state_file_and_both_are_found() {
+        let (_dir, run, [a, b]) = place();
+        let mut first = StateFile::claim(&run, &a, 1_000).unwrap();
+        first.write(&state(&a, 1_000)).unwrap();
+        let mut second = StateFile::claim(&run, &b, 2_000).unwrap();
+        second.write(&state(&b, 2_000)).unwrap();
+        assert_eq!(first.path, run.join("state.json"));
+        assert_eq!(second.path, run.join(format!("state.{}.json", std::process::id())));
+        let found = |data: &Path| ServiceState::find(&run, data).unwrap().map(|state| state.updated_up_ms);
+        assert_eq!((found(&a), found(&b.join("../b"))), (Some(1_000), Some(2_000)));
+        drop(first);
+        assert_eq!((found(&a), found(&b)), (None, Some(2_000)));
+        drop(second);
+        assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_that_start_together_part_at_the_first_write() {
+        let (_dir, run, [a, b]) = place();
+        let mut first = StateFile::claim(&run, &a, 1_000).unwrap();
+        let mut second = StateFile::claim(&run, &b, 1_000).unwrap();
+        first.write(&state(&a, 1_000)).unwrap();
+        second.write(&state(&b, 1_001)).unwrap();
+        assert_ne!(first.path, second.path);
+        drop(second);
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), Some(state(&a, 1_000)));
+    }
+
+    #[test]
+    fn a_stale_state_is_taken_over_and_ones_own_is_kept() {
+        let (_dir, run, [a, b]) = place();
+        let mut dead = StateFile::claim(&run, &a, 1_000).unwrap();
+        dead.write(&state(&a, 1_000)).unwrap();
+        let stale = 1_001 + STALE_MS;
+        let plain = run.join(STATE_FILE);
+        assert_eq!(StateFile::claim(&run, &b, stale).unwrap().path, plain);
+        assert_eq!(StateFile::claim(&run, &a, 1_500).unwrap().path, plain, "a restart finds its own");
+    }
+
+    #[test]
+    fn age_counts_and_a_state_of_the_future_is_of_another_boot() {
+        let told = state(Path::new("/d"), 5_000);
+        assert!(told.is_fresh(5_000) && told.is_fresh(5_000 + STALE_MS));
+        assert!(!told.is_fresh(5_001 + STALE_MS) && !told.is_fresh(4_999));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_not_there() {
+        let (_dir, run, [a, _]) = place();
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), None, "no runtime directory");
+        std::fs::create_dir_all(run.join("state.d.json")).unwrap();
+        let good = serde_json::to_vec(&state(&a, 1)).unwrap();
+        let padded = [&vec![b' '; MAX_STATE as usize], &good[..]].concat();
+        for (name, text) in [
+            ("state.json", &b"{"[..]),
+            ("state.1.json", b"\xff"),
+            ("state.2.json", &padded),
+            ("notes.json", &good),
+        ] {
+            std::fs::write(run.join(name), text).unwrap();
+        }
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), None);
+        std::fs::write(run.join("state.3.json"), &good).unwrap();
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), Some(state(&a, 1)));
+        assert!(ServiceState::find(&a.join("none"), &a).unwrap().is_none());
+        std::fs::write(a.join("file"), "").unwrap();
+        assert!(ServiceState::find(&a.join("file"), &a).is_err(), "not a directory");
+    }
+}
