@@ -8,6 +8,7 @@ use super::output::{Exit, Output};
 use super::table::{bytes, count, counted, duration};
 use super::{Common, Context};
 use crate::daemon::{Activity, ServiceState};
+use crate::store::losses::Losses;
 use crate::sys::clock::{Clock, RealClock};
 
 /// What `status` is asked.
@@ -27,7 +28,13 @@ pub(super) fn empty() -> Value {
 }
 
 fn document(running: bool, service: Option<&ServiceState>) -> Value {
-    json!({ "running": running, "service": service })
+    json!({
+        "running": running,
+        "from": service.map(|state| &state.started),
+        "to": service.map(|state| &state.updated),
+        "losses": service.map_or(Losses::UNKNOWN, |state| state.losses),
+        "service": service,
+    })
 }
 
 /// Speaks as monitoring expects: whatever keeps it from an answer is "unknown".
