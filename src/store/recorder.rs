@@ -1,8 +1,10 @@
-//! The recorder: blocks in, capture files out. It alone appends; it decides where one file ends and the next begins, and
-//! hands every sync, seal and page push to the sealer, so that nothing here waits for a device to confirm anything.
+//! The recorder: blocks in, capture files out. It alone appends; it decides where one file ends and the next
+//! begins, and hands every sync, seal and page push to the sealer, so that nothing here waits for a device to
+//! confirm anything.
 //!
-//! No packet is lost or doubled across a rotation: a block is split at a record boundary. After a failed write the file is
-//! handed over for sealing with the whole records it holds, and the caller keeps the block to try again.
+//! No packet is lost or doubled across a rotation: a block is split at a record boundary. After a failed
+//! write the file is handed over for sealing with the whole records it holds, and the caller keeps the block
+//! to try again.
 
 use std::io;
 use std::sync::Arc;
@@ -124,7 +126,8 @@ pub struct Recorder {
     next_number: u64,
     growing: Option<Growing>,
     sealing: usize,
-    /// Files that were handed over with bytes that are not synced, and the arrival of the oldest packet among those.
+    /// Files that were handed over with bytes that are not synced, and the arrival of the oldest packet among
+    /// those.
     behind: Vec<(Arc<PartFile>, Duration)>,
     losses: Losses,
     synchronised: Option<bool>,
@@ -158,8 +161,8 @@ impl Recorder {
         self.rotation = rotation;
     }
 
-    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout. Packets that
-    /// another clock has stamped need no telling.
+    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout.
+    /// Packets that another clock has stamped need no telling.
     pub fn set_synchronised(&mut self, synchronised: Option<bool>) {
         self.synchronised = synchronised;
         if let (Some(growing), Some(false)) = (&mut self.growing, synchronised) {
@@ -203,15 +206,15 @@ impl Recorder {
         })
     }
 
-    /// Arrival, time since boot, of the oldest packet that was written and is not known to be synced. What a failed sync has
-    /// put in doubt for ever does not count: the ledger tells of it.
+    /// Arrival, time since boot, of the oldest packet that was written and is not known to be synced. What a
+    /// failed sync has put in doubt for ever does not count: the ledger tells of it.
     pub fn oldest_unsynced(&self) -> Option<Duration> {
         let behind = self.behind.iter().filter(|(part, _)| is_behind(part)).map(|(_, oldest)| *oldest);
         behind.chain(self.growing.as_ref().and_then(Growing::oldest_unsynced)).min()
     }
 
-    /// Writes the block's records from byte `from` on, which must be a record's beginning, and books its losses to the file
-    /// that gets the first of them.
+    /// Writes the block's records from byte `from` on, which must be a record's beginning, and books its
+    /// losses to the file that gets the first of them.
     pub fn record(&mut self, block: &mut Block, from: usize, now: Duration) -> Outcome {
         let mut done = from;
         while done < block.bytes().len() {
@@ -230,7 +233,8 @@ impl Recorder {
         Outcome { done, refused: None }
     }
 
-    /// Looks at the timers: starts a sync that is due, ends a file whose time has come or whose sync has failed.
+    /// Looks at the timers: starts a sync that is due, ends a file whose time has come or whose sync has
+    /// failed.
     pub fn tick(&mut self, now: Duration) {
         self.note_synced();
         let Some(growing) = &mut self.growing else { return };
