@@ -118,7 +118,7 @@ fn constructed(data: &Path) {
     let clock = FakeClock::new();
     clock.set_wall(i64::from(START) * 1_000_000_000);
     let (mut ledger, _) =
-        Ledger::open(Arc::new(RealFs::default()), &data.join("ledger.jsonb"), Arc::new(clock.clone()))
+        Ledger::open(Arc::new(RealFs::default()), data.join("ledger.jsonb"), Arc::new(clock.clone()))
             .unwrap();
     let make = |number: u64, count: u32, role: Role, losses, synchronised| {
         let sec = START + 60 * u32::try_from(number).unwrap();

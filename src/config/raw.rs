@@ -25,7 +25,8 @@ pub const MAX_FILE: u64 = 1 << 20;
 const MAX_SYNTAX_ERRORS: usize = 4;
 
 /// Every `TAPKEEP_…` variable must be a key, except those of the project's own tests.
-const NOT_KEYS: [&str; 3] = ["TAPKEEP_CORPORA", "TAPKEEP_TEST_REQUIRE", "TAPKEEP_UPDATE_SNAPSHOTS"];
+const NOT_KEYS: [&str; 4] =
+    ["TAPKEEP_CORPORA", "TAPKEEP_CRASH_SEEDS", "TAPKEEP_TEST_REQUIRE", "TAPKEEP_UPDATE_SNAPSHOTS"];
 
 /// Systemd's name for the directory that it made for the service; several are separated by colons.
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{info, warn};
@@ -298,19 +298,23 @@ pub(super) fn seal(
     abandon: &AtomicBool,
 ) {
     let mut backoff = BACKOFF.0;
+    let mut again = Instant::now();
     loop {
         let job =
-            if sealer.has_delayed() { jobs.recv_timeout(backoff) } else { jobs.recv().map_err(Into::into) };
+            if sealer.has_delayed() { jobs.recv_deadline(again) } else { jobs.recv().map_err(Into::into) };
         match job {
             Ok(job) => sealer.handle(job).into_iter().for_each(|report| tell(report, done, keeper)),
-            Err(RecvTimeoutError::Timeout) => {
-                backoff = (backoff * 2).min(BACKOFF.1);
-                sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
-            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if !sealer.has_delayed() {
             backoff = BACKOFF.0;
+            again = Instant::now() + backoff;
+        } else if Instant::now() >= again {
+            // Jobs that keep coming must not keep a delayed file from its turn.
+            sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
+            backoff = (backoff * 2).min(BACKOFF.1);
+            again = Instant::now() + backoff;
         }
         if abandon.load(Ordering::Relaxed) {
             break;
@@ -324,7 +328,7 @@ fn tell(report: Report, done: &Sender<()>, keeper: &Sender<Message>) {
             let _ = keeper.send(Message::Sealed(entry));
         }
         Report::Removed(name) => info!("{name} held no packet and is gone"),
-        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it stays under its .part name"),
+        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it is left as it is"),
         Report::SyncFailed(name, error) => {
             return warn!(
                 "sync {name}: {error}; it is sealed with what was synced before, and a new file begun"

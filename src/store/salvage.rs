@@ -14,6 +14,7 @@ use super::facts::{CaptureFacts, State};
 use super::format::FILE_HEADER;
 use super::layout::Layout;
 use super::ledger::LedgerError;
+use super::losses::Losses;
 use super::names::{CaptureName, Role};
 use super::scan::{End, Scan, ScanError, scan_after_crash};
 use crate::sys::fs::{Fs, sync_full, uninterrupted};
@@ -94,11 +95,14 @@ impl Salvage<'_> {
                 self.put_aside(name)
             };
         }
-        if let Some(facts) = part.seal.clone().filter(|facts| facts.size == found.len) {
+        // Only a seal is told after the sync. A salvage was told before it, and the crash may have come between; the end of
+        // a file that a failed sync has put in doubt was never on the device for sure.
+        let synced = |facts: &CaptureFacts| facts.state == State::Sealed && facts.size == found.len;
+        if let Some(facts) = part.seal.clone().filter(synced) {
             self.rename(name, Role::Sealed)?;
             return Ok(Salvaged::Completed(Box::new(facts)));
         }
-        let facts = self.note(name, &found)?;
+        let facts = self.note(part, &found)?;
         if found.sound < found.len {
             uninterrupted(|| file.truncate(found.sound)).map_err(self.fail(name, "cut"))?;
         }
@@ -107,9 +111,14 @@ impl Salvage<'_> {
         Ok(Salvaged::Kept(Box::new(facts), found.len - found.sound, found.end))
     }
 
-    fn note(&self, name: CaptureName, found: &Scan) -> Result<CaptureFacts, SalvageError> {
-        let mut capture = CaptureFacts { size: found.sound, ..CaptureFacts::bare(name, State::Salvaged) };
+    fn note(&self, part: &Part, found: &Scan) -> Result<CaptureFacts, SalvageError> {
+        let told = part.seal.clone();
+        let mut capture = told.unwrap_or_else(|| CaptureFacts::bare(part.name, State::Salvaged));
+        capture.losses += Losses::unwritten(capture.packets.saturating_sub(found.tally.packets));
         capture.set_tally(&found.tally);
+        capture.size = found.sound;
+        capture.doubtful_from = capture.doubtful_from.filter(|&from| from < found.sound);
+        capture.state = if capture.doubtful_from.is_some() { State::Damaged } else { State::Salvaged };
         let (cut, reason) = (found.len - found.sound, found.end.as_str().to_owned());
         self.ledger.append(Act::Salvage { capture: capture.clone(), cut, reason })?;
         Ok(capture)
@@ -132,8 +141,9 @@ impl Salvage<'_> {
     fn rename(&self, name: CaptureName, to: Role) -> Result<(), SalvageError> {
         let (from, to) = (self.path(name, Role::Part), self.path(name, to));
         uninterrupted(|| self.fs.rename_new(&from, &to)).map_err(self.fail(name, "rename"))?;
-        uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
-            .map_err(self.fail(name, "sync the directory"))
+        // Should that fail, a power cut may bring the `.part` back, and the next start salvages it again.
+        let _ = uninterrupted(|| self.fs.sync_dir(&self.layout.captures()));
+        Ok(())
     }
 
     fn path(&self, name: CaptureName, role: Role) -> PathBuf {

@@ -37,7 +37,8 @@ pub enum Report {
     SyncFailed(CaptureName, io::Error),
     /// A file could not be sealed; it is tried again.
     Delayed(CaptureName, SealError),
-    /// A file cannot be sealed, since its final name is taken; it stays for a person to look at.
+    /// A file cannot be sealed, since its final name is taken or it is no longer there; what is there stays for a person to
+    /// look at.
     Abandoned(CaptureName, SealError),
 }
 
@@ -60,8 +61,10 @@ pub enum SealError {
 }
 
 impl SealError {
-    fn is_taken(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    /// Whether another try would end the same.
+    fn is_final(&self) -> bool {
+        use io::ErrorKind::{AlreadyExists, NotFound};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), AlreadyExists | NotFound))
     }
 }
 
@@ -119,7 +122,7 @@ impl Sealer {
         match self.seal(&mut file) {
             Ok(Some(entry)) => Report::Sealed(Box::new(entry)),
             Ok(None) => Report::Removed(name),
-            Err(error) if error.is_taken() => Report::Abandoned(name, error),
+            Err(error) if error.is_final() => Report::Abandoned(name, error),
             Err(error) => {
                 self.delayed.push(file);
                 Report::Delayed(name, error)

@@ -1,5 +1,5 @@
 //! What the integration tests share: a simulated disk and clock, network namespaces, loop-mounted disks, capture files of
-//! known frames, and the service itself as a process. Each test takes what it needs by `mod support;`; nothing here is
+//! known frames, the store run without threads, and the service itself as a process. Each test takes what it needs by `mod support;`; nothing here is
 //! part of the product, and nothing here knows its inside beyond the seams of `tapkeep::sys`.
 
 // Every test binary uses a part of this.
@@ -13,6 +13,7 @@ pub mod net;
 pub mod pcap;
 pub mod process;
 pub mod requirements;
+pub mod rig;
 pub mod service;
 pub mod sim;
 
