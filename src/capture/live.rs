@@ -83,6 +83,13 @@ const FASTEST: u64 = 1_250_000_000;
 /// How long the kernel gathers packets before it hands a part-filled ring block over.
 const GATHER_MS: i32 = 100;
 
+/// The longest time until a packet that has arrived can be taken: the kernel looks at a part-filled ring block once in
+/// [`GATHER_MS`] and hands it over at the second look.
+const RETIRE: Duration = Duration::from_millis(2 * GATHER_MS as u64 + 50);
+
+/// How often a ring that is being emptied is looked at.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
 /// How often the state of the interface is looked at while no packet arrives.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -130,7 +137,7 @@ impl Tap {
         let Some(handle) = &mut self.handle else {
             let due = self.next_look.saturating_duration_since(Instant::now());
             wait(None, waker, due.min(timeout))?;
-            return Ok((0, self.try_open()?));
+            return Ok((0, self.try_open(&mut sink)?));
         };
         let (fd, time) =
             if self.busy { (None, self.rest) } else { (Some(handle.capture.as_fd()), timeout.min(LOOK)) };
@@ -138,7 +145,7 @@ impl Tap {
         match handle.dispatch(&mut sink) {
             Ok(0) => {
                 self.busy = false;
-                Ok((0, self.look()?))
+                Ok((0, self.look(&mut sink)?))
             }
             Ok(taken) => {
                 self.busy = taken >= BUSY;
@@ -147,7 +154,7 @@ impl Tap {
                 Ok((taken, self.say(Change::Up(link))))
             }
             Err(message) => {
-                self.close();
+                self.close(&mut sink);
                 let name = self.config.interface.as_deref().unwrap_or_default();
                 let reason = match link(name)? {
                     Link::Absent => gone(name),
@@ -155,6 +162,13 @@ impl Tap {
                 };
                 Ok((0, self.say(Change::Down(reason))))
             }
+        }
+    }
+
+    /// Hands over all that has arrived until now; what arrives meanwhile may come along.
+    pub fn drain(&mut self, mut sink: impl FnMut(LinkType, Frame<'_>)) {
+        if let Some(handle) = &mut self.handle {
+            handle.drain(&mut sink);
         }
     }
 
@@ -176,7 +190,7 @@ impl Tap {
     }
 
     /// Opens the interface if it is there.
-    fn try_open(&mut self) -> Result<Option<Change>, TapError> {
+    fn try_open(&mut self, sink: &mut impl FnMut(LinkType, Frame<'_>)) -> Result<Option<Change>, TapError> {
         if Instant::now() < self.next_look {
             return Ok(None);
         }
@@ -195,7 +209,7 @@ impl Tap {
                 self.backoff = Duration::from_millis(50);
                 self.handle = Some(handle);
                 self.next_look = Instant::now();
-                self.look()
+                self.look(sink)
             }
             Err(OpenError::Filter(error)) => Err(error.into()),
             Err(OpenError::Pcap(message))
@@ -210,7 +224,7 @@ impl Tap {
     }
 
     /// Looks at the state of an open interface, not too often.
-    fn look(&mut self) -> Result<Option<Change>, TapError> {
+    fn look(&mut self, sink: &mut impl FnMut(LinkType, Frame<'_>)) -> Result<Option<Change>, TapError> {
         let (Some(handle), Some(name)) = (&self.handle, &self.config.interface) else { return Ok(None) };
         if Instant::now() < self.next_look {
             return Ok(None);
@@ -224,15 +238,18 @@ impl Tap {
             Link::Down => Change::Down(format!("interface {name} is down")),
             Link::Absent | Link::NoCarrier(_) | Link::Up(_) => {
                 let change = Change::Down(gone(name));
-                self.close();
+                self.close(sink);
                 change
             }
         };
         Ok(self.say(change))
     }
 
-    fn close(&mut self) {
+    /// Lets the port go once its ring is empty; what the ring does not give up any more counts as dropped.
+    fn close(&mut self, sink: &mut impl FnMut(LinkType, Frame<'_>)) {
+        let stranded = self.handle.as_mut().map_or(0, |handle| handle.drain(sink));
         self.left_over = self.dropped();
+        self.left_over.kernel += stranded;
         self.handle = None;
         self.busy = false;
         self.next_look = Instant::now();
@@ -276,7 +293,12 @@ struct Handle {
     link: LinkType,
     index: u32,
     last: Stat,
-    promiscuous: bool,
+    /// Packets that the kernel has put into the ring.
+    arrived: u64,
+    /// Packets that were taken out of it.
+    taken: u64,
+    /// Not told yet.
+    dropped: Dropped,
 }
 
 impl Handle {
@@ -300,14 +322,21 @@ impl Handle {
         if let Some(expression) = filter.kernel_expression() {
             capture.filter(expression, true)?;
         }
-        let last = Stat { received: 0, dropped: 0, if_dropped: 0 };
-        Ok(Self { capture, filter, link, index, last, promiscuous: config.promiscuous })
+        // libpcap asks the card only in promiscuous mode.
+        let dropped = Dropped { kernel: 0, nic: config.promiscuous.then_some(0) };
+        let mut last = Stat { received: 0, dropped: 0, if_dropped: 0 };
+        if filter.kernel_expression().is_some() {
+            // What came before the filter libpcap may throw away.
+            last.received = capture.stats()?.received;
+        }
+        Ok(Self { capture, filter, link, index, last, arrived: 0, taken: 0, dropped })
     }
 
     /// Hands what the ring holds, a bounded number, to `sink`.
     fn dispatch(&mut self, sink: &mut impl FnMut(LinkType, Frame<'_>)) -> Result<usize, String> {
-        let (filter, link) = (&self.filter, self.link);
-        let taken = self.capture.dispatch(Some(BATCH), |packet| {
+        let (filter, link, taken) = (&self.filter, self.link, &mut self.taken);
+        let count = self.capture.dispatch(Some(BATCH), |packet| {
+            *taken += 1;
             let header = packet.header;
             let frame = Frame {
                 sec: header.ts.tv_sec as u32,
@@ -319,19 +348,37 @@ impl Handle {
                 sink(link, frame);
             }
         });
-        taken.map_err(text)
+        count.map_err(text)
     }
 
-    /// The kernel's 32-bit counters, widened by their differences.
-    fn dropped(&mut self) -> Dropped {
+    /// Hands over what has arrived until now, part-filled ring blocks included. Returns how many packets could not be had.
+    fn drain(&mut self, sink: &mut impl FnMut(LinkType, Frame<'_>)) -> u64 {
+        let end = Instant::now() + RETIRE;
+        self.count();
+        let arrived = self.arrived;
+        while self.taken < arrived && Instant::now() < end {
+            if !matches!(self.dispatch(sink), Ok(1..)) {
+                std::thread::sleep(DRAIN_STEP);
+            }
+        }
+        arrived.saturating_sub(self.taken)
+    }
+
+    /// Reads the kernel's 32-bit counters, widened by their differences.
+    fn count(&mut self) {
         // What cannot be read now is in the difference of the next time.
         let now = self.capture.stats().unwrap_or(self.last);
         let last = std::mem::replace(&mut self.last, now);
-        Dropped {
-            kernel: difference(last.dropped, now.dropped),
-            // libpcap asks the card only in promiscuous mode.
-            nic: self.promiscuous.then(|| difference(last.if_dropped, now.if_dropped)),
-        }
+        let dropped = difference(last.dropped, now.dropped);
+        self.arrived += difference(last.received, now.received).saturating_sub(dropped);
+        self.dropped.kernel += dropped;
+        self.dropped.nic = self.dropped.nic.map(|nic| nic + difference(last.if_dropped, now.if_dropped));
+    }
+
+    fn dropped(&mut self) -> Dropped {
+        self.count();
+        let none = Dropped { kernel: 0, nic: self.dropped.nic.map(|_| 0) };
+        std::mem::replace(&mut self.dropped, none)
     }
 }
 

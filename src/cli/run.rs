@@ -47,6 +47,7 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
     };
     let reload = || {
         let new = read()?;
+        new.warnings.iter().for_each(|warning| warn!("{warning}"));
         for key in not_reloaded(&loaded, &new) {
             warn!("{key} has changed; that takes effect at the next start");
         }

@@ -45,7 +45,10 @@ const COUNT_DROPS: Duration = Duration::from_millis(250);
 pub struct Feeder {
     pool: BlockPool,
     block: Option<Block>,
+    /// Travels with the next block.
     lost: Losses,
+    /// Not counted in `health` yet.
+    fresh: Losses,
     untold: Vec<Parcel>,
     parcels: Sender<Parcel>,
     health: Arc<Health>,
@@ -55,7 +58,8 @@ pub struct Feeder {
 impl Feeder {
     /// A feeder of `parcels`, which must hold as many as the pool has blocks, and [`SPARE_PARCELS`].
     pub fn new(pool: BlockPool, parcels: Sender<Parcel>, health: Arc<Health>, clock: Arc<dyn Clock>) -> Self {
-        Self { pool, block: None, lost: Losses::NONE, untold: Vec::new(), parcels, health, clock }
+        let (lost, fresh) = (Losses::NONE, Losses::NONE);
+        Self { pool, block: None, lost, fresh, untold: Vec::new(), parcels, health, clock }
     }
 
     /// Takes a packet, or drops and counts it.
@@ -67,7 +71,7 @@ impl Feeder {
             self.hand_on();
             self.block = self.pool.take(format);
             let Some(block) = &mut self.block else {
-                self.lost += Losses { queue: Some(1), ..Losses::NONE };
+                self.lose(Losses { queue: Some(1), ..Losses::NONE });
                 return;
             };
             block.since = self.clock.now().up;
@@ -91,14 +95,21 @@ impl Feeder {
 
     /// Adds losses to be told with the next block.
     pub fn lose(&mut self, losses: Losses) {
-        self.lost += losses;
+        self.fresh += losses;
+    }
+
+    /// Counts what was lost, whether or not a block comes to tell the recorder.
+    fn count_losses(&mut self) {
+        let fresh = std::mem::replace(&mut self.fresh, Losses::NONE);
+        self.health.losses.add(&fresh);
+        self.lost += fresh;
     }
 
     /// Hands the block on as it is.
     pub fn hand_on(&mut self) {
         let Some(mut block) = self.block.take() else { return };
+        self.count_losses();
         block.losses = std::mem::replace(&mut self.lost, Losses::NONE);
-        self.health.losses.add(&block.losses);
         self.health.packets.add(block.tally().packets);
         self.health.bytes.add(block.tally().wire_bytes);
         // The channel has a place for every block; it fails only when the recorder is gone, and then so are we.
@@ -108,13 +119,13 @@ impl Feeder {
     /// Hands on what would otherwise wait although the recorder is idle, and losses that no block came for.
     fn hand_on_if_idle(&mut self) {
         self.tell_untold();
+        self.count_losses();
         if !self.parcels.is_empty() {
             return;
         }
         self.hand_on();
         if self.lost != Losses::NONE {
             let lost = std::mem::replace(&mut self.lost, Losses::NONE);
-            self.health.losses.add(&lost);
             let _ = self.parcels.try_send(Parcel::Lost(lost));
         }
     }
@@ -122,11 +133,11 @@ impl Feeder {
     /// Hands all on, and lets the recorder know that there is no more.
     pub fn finish(mut self) {
         self.hand_on();
+        self.count_losses();
         for change in self.untold.drain(..) {
             let _ = self.parcels.send(change);
         }
         if self.lost != Losses::NONE {
-            self.health.losses.add(&self.lost);
             let _ = self.parcels.send(Parcel::Lost(self.lost));
         }
     }
@@ -183,6 +194,7 @@ pub(super) fn capture(
             feeder.hand_on_if_idle();
         }
     }
+    tap.drain(|link, frame| feeder.push(&frame, Format { link, precision, snaplen }));
     count_drops(&mut tap, &mut feeder);
     feeder.finish();
     Ok(())

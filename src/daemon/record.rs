@@ -134,6 +134,7 @@ impl Running {
     fn write(&mut self, mut block: Block, from: usize, backoff: Duration) {
         let now = self.now();
         let Some(recorder) = &mut self.setup.recorder else { return self.setup.back.put(block) };
+        self.setup.health.writing_since_ms.set(block.since.as_millis() as u64);
         let outcome = recorder.record(&mut block, from, now);
         self.setup.health.written.add(count(&block, from, outcome.done));
         let Some(refused) = outcome.refused else {
@@ -248,6 +249,7 @@ impl Running {
             clock_synchronised: progress.synchronised,
         });
         self.setup.health.set_recording(recording, oldest);
+        self.setup.health.writing_since_ms.set(0);
     }
 
     /// Writes what is left, seals, and waits for the sealer, as long as a stopping service tries.

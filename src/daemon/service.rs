@@ -98,7 +98,10 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
 
 fn reload_plan(pipeline: &Pipeline, reload: &Reload<'_>) {
     match reload() {
-        Ok(plan) => pipeline.change(plan.rotation, plan.limits),
+        Ok(plan) => {
+            pipeline.change(plan.rotation, plan.limits);
+            info!("the configuration is reloaded");
+        }
         Err(error) => warn!("the configuration is not reloaded: {error:#}"),
     }
 }

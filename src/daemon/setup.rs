@@ -99,7 +99,7 @@ impl DataDirectory {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
         let root = root.canonicalize().map_err(failed("find data directory", root))?;
         let (layout, fs) = (Layout::new(&root), Arc::new(RealFs::for_dir(&root)));
-        let lock = lock(&layout)?;
+        let lock = lock(&layout, &fs)?;
         Ok(Locked { layout, fs, lock })
     }
 }
@@ -142,11 +142,13 @@ fn make(root: &Path) -> io::Result<()> {
     RealFs::default().create_dir(root)
 }
 
-fn lock(layout: &Layout) -> Result<File, SetupError> {
+fn lock(layout: &Layout, fs: &RealFs) -> Result<File, SetupError> {
     let path = layout.lock();
     let fail = |source| SetupError::Io { what: "open lock file", path: path.clone(), source };
     let file =
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail)?;
+    // What root has locked once, the directory's own user must be able to lock again.
+    fs.give(&file).map_err(fail)?;
     match file.try_lock_exclusive() {
         Ok(()) => Ok(file),
         Err(e) if e.kind() == fs2::lock_contended_error().kind() => {

@@ -19,6 +19,9 @@ use crate::sys::fs::{self, Fs};
 /// How often a look is repeated because files were renamed while it was taken.
 const LOOKS: usize = 5;
 
+/// How often a directory is read until two readings in a row show the same names.
+const READINGS: usize = 20;
+
 /// What there is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct View {
@@ -101,7 +104,7 @@ impl Viewer<'_> {
 
     fn listing(&self) -> Result<Vec<fs::Entry>, ViewError> {
         let dir = self.layout.captures();
-        match self.fs.read_dir(&dir) {
+        match agreed(|| self.fs.read_dir(&dir)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             listing => listing.map_err(|source| ViewError { dir, source }),
         }
@@ -161,6 +164,22 @@ impl Viewer<'_> {
         let file = self.fs.open_read(&path).map_err(|source| ScanError::Io { offset: 0, source })?;
         scan(&*file)
     }
+}
+
+/// A listing that lacks nothing: a file that is renamed while its directory is read may be found under neither name, but not
+/// twice in a row, since it is renamed once.
+fn agreed(mut read: impl FnMut() -> io::Result<Vec<fs::Entry>>) -> io::Result<Vec<fs::Entry>> {
+    let names = |listing: &[fs::Entry]| listing.iter().map(|file| file.name.clone()).collect::<HashSet<_>>();
+    let mut before = names(&read()?);
+    for _ in 1..READINGS {
+        let listing = read()?;
+        let now = names(&listing);
+        if now == before {
+            return Ok(listing);
+        }
+        before = now;
+    }
+    read()
 }
 
 /// The names in `pcaps/`, sorted by what they are.

@@ -214,3 +214,20 @@ fn a_directory_that_is_not_there_holds_nothing() {
     let view = Viewer { layout: &layout, fs: &RealFs::default(), ledger: &ledger }.look().unwrap();
     assert!(view.rows.is_empty());
 }
+
+#[test]
+fn a_file_that_slips_through_one_reading_of_the_directory_is_found_by_the_next() {
+    let listing = |names: &[&str]| {
+        let entry = |name: &&str| fs::Entry { name: (*name).to_owned(), size: 1 };
+        Ok(names.iter().map(entry).collect::<Vec<_>>())
+    };
+    let mut readings = [&["1", "3.part"][..], &["1", "2", "3.part"], &["2", "3.part", "1"]].into_iter();
+    let found = agreed(|| listing(readings.next().unwrap())).unwrap();
+    assert_eq!(found.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["2", "3.part", "1"]);
+    let mut turn = 0;
+    let restless = agreed(|| {
+        turn += 1;
+        listing(&[&turn.to_string()])
+    });
+    assert_eq!((restless.unwrap().len(), turn), (1, READINGS + 1), "it gives up");
+}

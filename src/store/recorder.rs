@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 
 use super::block::{Block, Tally};
 use super::facts::{CaptureFacts, State};
-use super::format::{Format, RECORD_HEADER, records};
+use super::format::{FILE_HEADER, Format, RECORD_HEADER, records};
 use super::layout::Layout;
 use super::losses::Losses;
 use super::names::CaptureName;
@@ -287,9 +287,8 @@ impl Recorder {
     /// Sees to it that a file is open that takes at least the first record of `rest`.
     fn ensure_file(&mut self, block: &Block, rest: &[u8], now: Duration) -> Result<(), Refused> {
         if let Some(growing) = &self.growing {
-            let room = self.rotation.size.saturating_sub(growing.part.written());
             let ended = growing.format != block.format()
-                || (first_record(rest) as u64 > room && growing.tally.packets > 0)
+                || first_record(rest) > self.room(growing, rest)
                 || growing.part.is_doubtful()
                 || self.rotation.interval.is_some_and(|every| now >= growing.since + every);
             if !ended {
@@ -327,13 +326,19 @@ impl Recorder {
         Ok(())
     }
 
+    /// Bytes that the growing file still takes. A packet larger than a file may be, which only a replay or a reload can
+    /// bring, gets a file of its own: it would wait for ever otherwise.
+    fn room(&self, growing: &Growing, rest: &[u8]) -> u64 {
+        let written = growing.part.written();
+        let room = self.rotation.size.saturating_sub(written);
+        if written == FILE_HEADER as u64 { room.max(first_record(rest)) } else { room }
+    }
+
     /// Writes as many of the records as the growing file has room for; returns how many bytes.
     fn append(&mut self, block: &Block, rest: &[u8]) -> Result<usize, (usize, Refused)> {
+        let room = self.growing.as_ref().map_or(0, |growing| self.room(growing, rest));
         let Some(growing) = &mut self.growing else { return Ok(0) };
-        let room = self.rotation.size.saturating_sub(growing.part.written());
         let take = if rest.len() as u64 <= room { rest.len() } else { whole_records(rest, room as usize) };
-        // A packet longer than a file may be gets one of its own.
-        let take = if take == 0 { first_record(rest) } else { take };
         let piece = &rest[..take];
         let written = growing.part.append(piece, |done| whole_records(piece, done));
         let kept = written.as_ref().map_or_else(|(kept, _)| *kept, |()| take);
@@ -354,8 +359,8 @@ impl Recorder {
 }
 
 /// The length of the first record.
-fn first_record(bytes: &[u8]) -> usize {
-    records(bytes).next().map_or(bytes.len(), |(_, frame)| RECORD_HEADER + frame.data.len())
+fn first_record(bytes: &[u8]) -> u64 {
+    records(bytes).next().map_or(bytes.len(), |(_, frame)| RECORD_HEADER + frame.data.len()) as u64
 }
 
 /// The length of the longest run of whole records in the first `limit` bytes.

@@ -17,7 +17,7 @@ use super::ledger::LedgerError;
 use super::losses::Losses;
 use super::names::{CaptureName, Role};
 use super::scan::{End, Scan, ScanError, scan_after_crash};
-use crate::sys::fs::{Fs, sync_full, uninterrupted};
+use crate::sys::fs::{Fs, FsFile, read_full, sync_full, uninterrupted};
 
 /// What became of one `.part`.
 #[derive(Debug)]
@@ -99,7 +99,11 @@ impl Salvage<'_> {
         // a file that a failed sync has put in doubt was never on the device for sure.
         let synced = |facts: &CaptureFacts| facts.state == State::Sealed && facts.size == found.len;
         if let Some(facts) = part.seal.clone().filter(synced) {
-            self.rename(name, Role::Sealed)?;
+            if self.is_linked(name, file.as_ref())? {
+                self.unlink(name)?;
+            } else {
+                self.rename(name, Role::Sealed)?;
+            }
             return Ok(Salvaged::Completed(Box::new(facts)));
         }
         let facts = self.note(part, &found)?;
@@ -146,6 +150,24 @@ impl Salvage<'_> {
         Ok(())
     }
 
+    /// Whether the final name is there already with the same bytes: a file system that cannot rename without replacing links
+    /// first, and then the power went.
+    fn is_linked(&self, name: CaptureName, part: &dyn FsFile) -> Result<bool, SalvageError> {
+        match uninterrupted(|| self.fs.open_read(&self.path(name, Role::Sealed))) {
+            Ok(sealed) => {
+                same_bytes(part, sealed.as_ref()).map_err(self.fail(name, "compare with its final name"))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(self.fail(name, "look for the final name of")(e)),
+        }
+    }
+
+    fn unlink(&self, name: CaptureName) -> Result<(), SalvageError> {
+        uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
+            .map_err(self.fail(name, "sync the directory"))?;
+        uninterrupted(|| self.fs.remove(&self.path(name, Role::Part))).map_err(self.fail(name, "remove"))
+    }
+
     fn path(&self, name: CaptureName, role: Role) -> PathBuf {
         self.layout.captures().join(name.file_name(role))
     }
@@ -155,18 +177,33 @@ impl Salvage<'_> {
     }
 }
 
+fn same_bytes(a: &dyn FsFile, b: &dyn FsFile) -> io::Result<bool> {
+    let (mut left, mut right) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut at = 0;
+    loop {
+        let (in_a, in_b) = (read_full(a, &mut left, at)?, read_full(b, &mut right, at)?);
+        if left[..in_a] != right[..in_b] {
+            return Ok(false);
+        }
+        if in_a == 0 {
+            return Ok(true);
+        }
+        at += in_a as u64;
+    }
+}
+
 /// Whether all that follows the file header is zeros, or the file is zeros from its beginning.
-fn is_zero(file: &dyn crate::sys::fs::FsFile, len: u64) -> io::Result<bool> {
+fn is_zero(file: &dyn FsFile, len: u64) -> io::Result<bool> {
     let mut window = vec![0; 1 << 16];
     let mut head = [0; FILE_HEADER];
-    let read = crate::sys::fs::read_full(file, &mut head, 0)?;
+    let read = read_full(file, &mut head, 0)?;
     let headed = super::format::Format::decode(&head).is_some();
     if !headed && head[..read].iter().any(|&byte| byte != 0) {
         return Ok(false);
     }
     let mut at = FILE_HEADER as u64;
     while at < len {
-        let read = crate::sys::fs::read_full(file, &mut window, at)?;
+        let read = read_full(file, &mut window, at)?;
         if read == 0 || window[..read].iter().any(|&byte| byte != 0) {
             return Ok(read == 0);
         }

@@ -7,6 +7,8 @@
 use std::io;
 use std::sync::Arc;
 
+use tracing::debug;
+
 use super::SharedLedger;
 use super::entry::{Act, Entry};
 use super::facts::{CaptureFacts, State};
@@ -99,6 +101,9 @@ impl Sealer {
             }
             Job::Sync(part) => {
                 let synced = part.sync(self.fs.as_ref(), &self.layout);
+                if !part.is_doubtful() {
+                    debug!("synced {}: {} bytes", part.name, part.synced());
+                }
                 synced.err().map(|source| Report::SyncFailed(part.name, source))
             }
             Job::Seal(part, facts) => {

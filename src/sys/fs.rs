@@ -140,7 +140,8 @@ impl RealFs {
         Self { owner: owner.filter(|_| rustix::process::geteuid().is_root()) }
     }
 
-    fn give(&self, file: &File) -> io::Result<()> {
+    /// Makes a file just created the directory owner's, if root creates it.
+    pub fn give(&self, file: &File) -> io::Result<()> {
         match self.owner {
             Some((uid, gid)) => std::os::unix::fs::fchown(file, Some(uid), Some(gid)),
             None => Ok(()),

@@ -7,14 +7,17 @@
 // A helper that cannot go on fails the test that called it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod captures;
 pub mod clock;
 pub mod disk;
 pub mod net;
 pub mod pcap;
 pub mod process;
+pub mod recorded;
 pub mod requirements;
 pub mod rig;
 pub mod service;
 pub mod sim;
+pub mod stage;
 
 pub use requirements::require;

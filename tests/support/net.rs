@@ -54,6 +54,11 @@ impl Net {
         &self.tap
     }
 
+    /// The namespace of the sender.
+    pub fn generator(&self) -> &str {
+        &self.generator
+    }
+
     /// Makes the pair, again after [`Self::delete`], and brings both ends up.
     pub fn create(&self) {
         let end = ["mtu", "9000", "type", "veth", "peer", "name", TAP, "mtu", "9000", "netns", &self.tap];

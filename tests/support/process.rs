@@ -92,6 +92,18 @@ impl Process {
         }
     }
 
+    /// SIGSTOP, and waits until each of its threads has stopped.
+    pub fn stand_still(&mut self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.id());
+        wait_until("every thread to stand still", || {
+            let stats = std::fs::read_dir(&tasks)
+                .unwrap()
+                .map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")));
+            stats.flatten().all(|stat| stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('T')))
+        });
+    }
+
     /// Waits until standard error contains `text`; panics if it ends or time runs out before.
     pub fn wait_for_stderr(&mut self, text: &str) {
         wait_until(&format!("{text:?} on stderr"), || {

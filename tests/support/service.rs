@@ -1,6 +1,7 @@
 //! The product as its users meet it: `tapkeep run` as a process, and every other command with its answer.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -13,6 +14,7 @@ pub const TAPKEEP: &str = env!("CARGO_BIN_EXE_tapkeep");
 
 /// A service to be started: what is not said here comes from defaults, never from the machine's own configuration.
 pub struct Setup {
+    wrapper: Vec<OsString>,
     program: PathBuf,
     data_dir: PathBuf,
     runtime: tempfile::TempDir,
@@ -25,7 +27,10 @@ impl Setup {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let runtime = tempfile::Builder::new().prefix("tapkeep-run-").tempdir().unwrap();
         std::fs::write(runtime.path().join(CONFIG), "").unwrap();
+        // As /run/tapkeep is: anyone may read how the service is.
+        std::fs::set_permissions(runtime.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let setup = Self {
+            wrapper: Vec::new(),
             program: TAPKEEP.into(),
             data_dir: data_dir.into(),
             runtime,
@@ -39,6 +44,17 @@ impl Setup {
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
         self
+    }
+
+    /// Starts it through another program that becomes it, such as `setpriv`.
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(Into::into).collect();
+        self
+    }
+
+    /// Keeps whatever is recorded: no limit evicts.
+    pub fn keep_all(self) -> Self {
+        self.variable("PCAP_RETENTION_COUNT", "0").variable("TAPKEEP_RETENTION_MIN_FREE", "0")
     }
 
     /// Sets an environment variable.
@@ -61,14 +77,22 @@ impl Setup {
 
     /// Starts it in the tap's namespace.
     pub fn start(self, net: &Net) -> Service {
-        let command = net.tap_command(&self.program);
+        let mut words = self.words();
+        let mut command = net.tap_command(words.remove(0));
+        command.args(words);
         self.start_as(command)
     }
 
     /// Starts it where the test runs.
     pub fn start_here(self) -> Service {
-        let command = Command::new(&self.program);
+        let mut words = self.words();
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
         self.start_as(command)
+    }
+
+    fn words(&self) -> Vec<OsString> {
+        self.wrapper.iter().cloned().chain([self.program.clone().into()]).collect()
     }
 
     fn start_as(self, mut command: Command) -> Service {
@@ -129,6 +153,16 @@ impl Service {
         run(&mut command)
     }
 
+    /// Asks for one JSON document, which comes with exit code 0.
+    pub fn ask_json(&self, args: &[&str]) -> serde_json::Value {
+        self.ask(args).ok().json()
+    }
+
+    /// Replaces the configuration file; read at the next [`Self::reload`].
+    pub fn configure(&self, text: &str) {
+        std::fs::write(self.runtime.path().join(CONFIG), text).unwrap();
+    }
+
     /// SIGHUP.
     pub fn reload(&mut self) {
         self.process.signal(Signal::HUP);
@@ -172,10 +206,20 @@ pub fn ask(data_dir: &Path, args: &[&str]) -> Answer {
     run(tapkeep(args).env(RUNTIME_DIR, nowhere.path()).arg("--data-dir").arg(data_dir))
 }
 
-const CONFIG: &str = "tapkeep.toml";
-const RUNTIME_DIR: &str = "TAPKEEP_SERVICE_RUNTIME_DIR";
+/// A copy of the program in `dir` that any user may run, wherever it was built.
+pub fn program_for_all(dir: &Path) -> PathBuf {
+    let program = dir.join("tapkeep");
+    // By another process: a file that this one has had open for writing may be busy in a child just forked.
+    super::process::must("install", &["-m", "755", TAPKEEP, program.to_str().unwrap()]);
+    program
+}
 
-fn in_clean_environment(command: &mut Command) {
+const CONFIG: &str = "tapkeep.toml";
+/// The variable that tells the runtime directory.
+pub const RUNTIME_DIR: &str = "TAPKEEP_SERVICE_RUNTIME_DIR";
+
+/// Takes all from a command's environment that could configure a `tapkeep`.
+pub fn in_clean_environment(command: &mut Command) {
     command.env_clear().env("LANG", "C.UTF-8").env("TZ", "UTC");
     for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(name) {

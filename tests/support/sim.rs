@@ -23,7 +23,7 @@ use content::Content;
 pub use content::{PAGE, Survival};
 use file::SimFile;
 use names::{Edit, Names, Node};
-use rng::Rng;
+pub use rng::Rng;
 use rustix::io::Errno;
 use tapkeep::sys::fs::{Entry, Fs, FsFile, Space};
 pub use world::{Fault, is_frozen};

@@ -1,0 +1,150 @@
+//! Readers are other users of the data directory's group: they are answered while the service runs, after it stopped, after
+//! it was killed. Whoever is not in the group is told so, once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::net::{NEEDS, Net, Pace};
+use support::pcap::{Packet, assert_same_packets, mix, parse_pcap, write_pcap};
+use support::process::{Answer, run, wait_until};
+use support::recorded::{sealed, wait_for_packets};
+use support::require;
+use support::service::{RUNTIME_DIR, Setup, ask, in_clean_environment, program_for_all};
+
+/// Who owns the data directory: a service's own user.
+const OWNER: u32 = 54_320;
+/// The directory's group.
+const GROUP: u32 = 54_321;
+/// A user of that group, and one of another.
+const READER: (u32, u32) = (54_322, GROUP);
+const OUTSIDER: (u32, u32) = (54_323, 54_323);
+
+struct Place {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+    runtime: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let (program, runtime) = (program_for_all(dir.path()), dir.path().join("no-runtime-dir"));
+        let place = Self { dir, program, runtime };
+        std::fs::create_dir(place.data()).unwrap();
+        chown(place.data(), Some(OWNER), Some(GROUP)).unwrap();
+        std::fs::set_permissions(place.data(), PermissionsExt::from_mode(0o750)).unwrap();
+        place
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn ask_as(&self, (user, group): (u32, u32), args: &[&str]) -> Answer {
+        let mut command = Command::new("setpriv");
+        in_clean_environment(&mut command);
+        command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]);
+        command.arg(&self.program).args(args).arg("--data-dir").arg(self.data());
+        run(command.env(RUNTIME_DIR, &self.runtime).current_dir("/"))
+    }
+
+    /// A member of the group is answered without a complaint.
+    fn check_reader(&self, sent: &[Packet], running: bool) {
+        let list = self.ask_as(READER, &["list", "--json"]).ok();
+        assert_eq!(list.stderr, "");
+        let files = list.json()["files"].take();
+        let total: u64 = files.as_array().unwrap().iter().map(|file| file["packets"].as_u64().unwrap()).sum();
+        assert_eq!(total, sent.len() as u64);
+        assert!(self.ask_as(READER, &["list"]).ok().text().contains("capture_"));
+        let extract = self.ask_as(READER, &["extract"]).ok();
+        assert_eq!(extract.stderr.lines().count(), 1, "{}", extract.stderr);
+        assert_same_packets(&parse_pcap(&extract.stdout).0, sent);
+        let status = self.ask_as(READER, &["status", "--json"]);
+        assert_eq!(
+            (status.code, &status.json()["running"]),
+            (Some(if running { 0 } else { 2 }), &running.into())
+        );
+    }
+
+    fn check_outsider(&self) {
+        for args in [&["list"][..], &["extract"]] {
+            let answer = self.ask_as(OUTSIDER, args);
+            assert_eq!(answer.code, Some(1), "{args:?}: {answer:?}");
+            assert!(answer.stdout.is_empty(), "{}", answer.text());
+            let lines: Vec<_> = answer.stderr.lines().collect();
+            assert!(
+                matches!(lines[..], [line] if line.contains("Permission denied") && line.contains("/data")),
+                "{args:?}: {}",
+                answer.stderr
+            );
+        }
+    }
+}
+
+fn check_ownership(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        let wanted = match path.file_name().and_then(|name| name.to_str()) {
+            Some("tapkeep.lock") => 0o600,
+            _ if meta.is_dir() => 0o750,
+            _ => 0o640,
+        };
+        assert_eq!((meta.uid(), meta.gid()), (OWNER, GROUP), "{}", path.display());
+        assert_eq!(meta.mode() & 0o7777, wanted, "{}", path.display());
+        if meta.is_dir() {
+            check_ownership(&path);
+        }
+    }
+}
+
+#[test]
+fn the_group_reads_whatever_the_service_does_and_nobody_else() {
+    if !require(&NEEDS) || !require(&["setpriv"]) {
+        return;
+    }
+    let (net, mut place) = (Net::new(), Place::new());
+    let data = place.data();
+    let setup = || Setup::new(&data).keep_all().variable("PCAP_ROTATION_SIZE", "300kB");
+    let mut sent = Vec::new();
+    for end_by_kill in [false, true] {
+        let mut service = setup().start(&net);
+        service.wait_until_capturing();
+        let frames = mix(sent.len() as u64, 2_000);
+        let file = place.dir.path().join("send.pcap");
+        write_pcap(&file, &frames);
+        assert_eq!(net.send(&file, Pace::PerSecond(20_000)), 2_000);
+        sent.extend(frames);
+        wait_for_packets(&place.data(), sent.len());
+        wait_until("the index to follow", || !place.ask_as(READER, &["list"]).stderr.contains("index"));
+        place.runtime = service.runtime_dir().to_owned();
+        place.check_reader(&sent, true);
+        place.check_outsider();
+        check_ownership(&place.data());
+        if end_by_kill {
+            assert_eq!(service.kill().signal, Some(9));
+        } else {
+            assert_eq!(service.stop().code, Some(0));
+        }
+        place.runtime = place.dir.path().join("no-runtime-dir");
+        place.check_reader(&sent, false);
+        place.check_outsider();
+        check_ownership(&place.data());
+    }
+    // What root does by hand leaves nothing that the owner could not touch.
+    let first = sealed(&data)[0].file_name().unwrap().to_str().unwrap().to_owned();
+    for args in [&["hold", &first][..], &["index", "rebuild"]] {
+        ask(&data, args).ok();
+        check_ownership(&data);
+    }
+    std::fs::remove_file(data.join("index.sqlite3")).unwrap();
+    ask(&data, &["index", "rebuild"]).ok();
+    check_ownership(&data);
+    place.check_reader(&sent, false);
+}
