@@ -13,14 +13,14 @@ use support::pcap::{
 };
 use support::process::{Answer, Process, run, wait_until};
 use support::recorded::{growing, packets, sealed, wait_for_packets};
-use support::rig::Rig;
 use support::service::Service;
+use support::stage::Stage;
 
 const CLIENTS: [&str; 3] = ["tcpdump", "tshark", "capinfos"];
 
-fn start(rig: &Rig, rotation_size: &str) -> Service {
-    let setup = rig.setup().variable("PCAP_ROTATION_SIZE", rotation_size);
-    rig.start(setup.variable("TAPKEEP_CAPTURE_SNAPLEN", "9200"))
+fn start(stage: &Stage, rotation_size: &str) -> Service {
+    let setup = stage.setup().variable("PCAP_ROTATION_SIZE", rotation_size);
+    stage.start(setup.variable("TAPKEEP_CAPTURE_SNAPLEN", "9200"))
 }
 
 /// How many packets each client finds in a file that grows. A cut last record is the only complaint that is allowed.
@@ -49,27 +49,27 @@ fn complains_at_most_of(cut: &str, answer: &Answer, chatter: &str) {
 }
 
 /// Begins to send numbered frames, more than anyone will wait for.
-fn flood(rig: &Rig, rate: u32) -> Process {
-    let sending = rig.net.begin_to_send(&rig.file(&mix(0, 200_000)), Pace::PerSecond(rate));
-    wait_for_packets(&rig.data_dir(), 1);
+fn flood(stage: &Stage, rate: u32) -> Process {
+    let sending = stage.net.begin_to_send(&stage.file(&mix(0, 200_000)), Pace::PerSecond(rate));
+    wait_for_packets(&stage.data_dir(), 1);
     sending
 }
 
 /// Ends the flood; returns the frames that have arrived, all of which can be seen.
-fn ebb(rig: &Rig, mut sending: Process) -> Vec<Packet> {
+fn ebb(stage: &Stage, mut sending: Process) -> Vec<Packet> {
     assert!(sending.is_running(), "all was sent before all was tested: {}", sending.last_words());
     drop(sending);
-    let arrived = rig.net.delivered();
-    wait_for_packets(&rig.data_dir(), arrived as usize);
+    let arrived = stage.net.delivered();
+    wait_for_packets(&stage.data_dir(), arrived as usize);
     mix(0, arrived)
 }
 
 #[test]
 fn a_file_that_grows_at_speed_is_read_by_anyone() {
-    let Some(rig) = Rig::new(&CLIENTS) else { return };
-    let service = start(&rig, "1GB");
-    let sending = flood(&rig, 6_000);
-    let file = growing(&rig.data_dir()).remove(0);
+    let Some(stage) = Stage::new(&CLIENTS) else { return };
+    let service = start(&stage, "1GB");
+    let sending = flood(&stage, 6_000);
+    let file = growing(&stage.data_dir()).remove(0);
     let mut before = look(&file);
     for _ in 0..3 {
         let now = look(&file);
@@ -78,35 +78,35 @@ fn a_file_that_grows_at_speed_is_read_by_anyone() {
         }
         before = now;
     }
-    let arrived = ebb(&rig, sending).len() as u64;
+    let arrived = ebb(&stage, sending).len() as u64;
     assert_eq!(look(&file).map(|(_, packets)| packets), [arrived; 3]);
     assert_eq!(service.stop().code, Some(0));
 }
 
 #[test]
 fn sealed_files_open_without_a_word_while_the_next_one_grows() {
-    let Some(rig) = Rig::new(&CLIENTS) else { return };
-    let service = start(&rig, "1MB");
-    let sending = flood(&rig, 6_000);
+    let Some(stage) = Stage::new(&CLIENTS) else { return };
+    let service = start(&stage, "1MB");
+    let sending = flood(&stage, 6_000);
     for round in 1..=3 {
-        wait_until("one more sealed file", || sealed(&rig.data_dir()).len() >= round);
-        let file = sealed(&rig.data_dir()).remove(round - 1);
+        wait_until("one more sealed file", || sealed(&stage.data_dir()).len() >= round);
+        let file = sealed(&stage.data_dir()).remove(round - 1);
         let ours = read_pcap(&file);
         assert_eq!(capinfos_count(&file), ours.len() as u64);
         assert_eq!(tcpdump_packets(&file), ours);
         assert_eq!(tshark_packets(&file), ours);
     }
-    let arrived = ebb(&rig, sending);
+    let arrived = ebb(&stage, sending);
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&rig.data_dir())), &arrived);
+    assert_same_packets(&packets(&sealed(&stage.data_dir())), &arrived);
 }
 
 #[test]
 fn list_and_extract_answer_while_files_end_all_the_time() {
-    let Some(rig) = Rig::new(&CLIENTS) else { return };
-    let service = start(&rig, "50kB");
-    let sending = flood(&rig, 6_000);
-    let out = rig.dir.path().join("extract.pcap");
+    let Some(stage) = Stage::new(&CLIENTS) else { return };
+    let service = start(&stage, "50kB");
+    let sending = flood(&stage, 6_000);
+    let out = stage.dir.path().join("extract.pcap");
     let (mut listed, mut extracted, mut asked) = (0, 0, 0);
     while asked < 5 || listed < 100 {
         let answer = service.ask(&["list", "--json"]).ok();
@@ -121,14 +121,14 @@ fn list_and_extract_answer_while_files_end_all_the_time() {
         extracted = got.len();
         asked += 1;
     }
-    let arrived = ebb(&rig, sending);
+    let arrived = ebb(&stage, sending);
     service.ask(&["extract", "-w", out.to_str().unwrap()]).ok();
     assert_same_packets(&tcpdump_packets(&out), &arrived);
     let list = service.ask_json(&["list", "--json"]);
     let counts = list["files"].as_array().unwrap().iter().map(|file| file["packets"].as_u64().unwrap());
     assert_eq!(counts.sum::<u64>(), arrived.len() as u64);
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&rig.data_dir())), &arrived);
+    assert_same_packets(&packets(&sealed(&stage.data_dir())), &arrived);
 }
 
 fn indices(list: &serde_json::Value) -> Vec<u64> {

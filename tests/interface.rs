@@ -11,8 +11,8 @@ use support::net::{GENERATOR, Pace, TAP, sent};
 use support::pcap::{assert_same_packets, mix};
 use support::process::{PATIENCE, must, wait_until};
 use support::recorded::{packets, sealed, visible_packets, wait_for_packets};
-use support::rig::Rig;
 use support::service::{Service, ask};
+use support::stage::Stage;
 
 /// How long a port is away, for what is measured meanwhile.
 const AWAY: Duration = Duration::from_secs(3);
@@ -30,8 +30,8 @@ const PACE: Pace = Pace::PerSecond(20_000);
 const CLOCK_TICKS: u64 = 100;
 
 /// In the tap's namespace.
-fn ip(rig: &Rig, args: &[&str]) {
-    must("ip", &[&["-n", rig.net.namespace()][..], args].concat());
+fn ip(stage: &Stage, args: &[&str]) {
+    must("ip", &[&["-n", stage.net.namespace()][..], args].concat());
 }
 
 /// Processor time that a process has used so far, all threads.
@@ -51,11 +51,11 @@ fn wait_for_reason(service: &mut Service, reason: &str) {
 
 /// Takes the port away by `away`, watches the service wait for `reason`, brings it back by `back`, and sees that it
 /// captures again.
-fn bounce(rig: &Rig, reason: &str, away: impl FnOnce(), back: impl FnOnce()) {
-    let mut service = rig.setup().start(&rig.net);
+fn bounce(stage: &Stage, reason: &str, away: impl FnOnce(), back: impl FnOnce()) {
+    let mut service = stage.setup().start(&stage.net);
     service.wait_until_capturing();
-    rig.send(&mix(0, 500), PACE);
-    wait_for_packets(&rig.data_dir(), 500);
+    stage.send(&mix(0, 500), PACE);
+    wait_for_packets(&stage.data_dir(), 500);
     let gone = Instant::now();
     away();
     wait_for_reason(&mut service, reason);
@@ -66,8 +66,8 @@ fn bounce(rig: &Rig, reason: &str, away: impl FnOnce(), back: impl FnOnce()) {
     back();
     service.wait_until_capturing();
     let longest = gone.elapsed();
-    rig.send(&mix(500, 500), PACE);
-    wait_for_packets(&rig.data_dir(), 1_000);
+    stage.send(&mix(500, 500), PACE);
+    wait_for_packets(&stage.data_dir(), 1_000);
 
     wait_until("the gap", || service.ask_json(&["list", "--json"])["gaps"].as_array().unwrap().len() == 1);
     let gap = service.ask_json(&["list", "--json"])["gaps"][0].take();
@@ -84,74 +84,74 @@ fn bounce(rig: &Rig, reason: &str, away: impl FnOnce(), back: impl FnOnce()) {
         "one line a change: {words}"
     );
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&rig.data_dir())), &mix(0, 1_000));
-    let list = ask(&rig.data_dir(), &["list", "--json"]).ok().json();
+    assert_same_packets(&packets(&sealed(&stage.data_dir())), &mix(0, 1_000));
+    let list = ask(&stage.data_dir(), &["list", "--json"]).ok().json();
     assert_eq!((&list["losses"]["kernel"], &list["losses"]["queue"]), (&0.into(), &0.into()));
 }
 
 #[test]
 fn a_port_that_goes_down_is_waited_for() {
-    let Some(rig) = Rig::new(&[]) else { return };
-    bounce(&rig, "is down", || rig.net.down(), || rig.net.up());
+    let Some(stage) = Stage::new(&[]) else { return };
+    bounce(&stage, "is down", || stage.net.down(), || stage.net.up());
 }
 
 #[test]
 fn a_port_that_is_deleted_and_made_again_is_waited_for() {
-    let Some(rig) = Rig::new(&[]) else { return };
-    bounce(&rig, "there is no interface tap0", || rig.net.delete(), || rig.net.create());
+    let Some(stage) = Stage::new(&[]) else { return };
+    bounce(&stage, "there is no interface tap0", || stage.net.delete(), || stage.net.create());
 }
 
 #[test]
 fn a_cable_that_is_pulled_is_waited_for() {
-    let Some(rig) = Rig::new(&[]) else { return };
+    let Some(stage) = Stage::new(&[]) else { return };
     let other_end = |state| {
-        must("ip", &["-n", rig.net.generator(), "link", "set", GENERATOR, state]);
+        must("ip", &["-n", stage.net.generator(), "link", "set", GENERATOR, state]);
     };
-    bounce(&rig, "no carrier", || other_end("down"), || other_end("up"));
+    bounce(&stage, "no carrier", || other_end("down"), || other_end("up"));
 }
 
 #[test]
 fn a_port_that_moves_away_and_returns_is_waited_for() {
-    let Some(rig) = Rig::new(&[]) else { return };
-    let away = || ip(&rig, &["link", "set", TAP, "netns", rig.net.generator()]);
+    let Some(stage) = Stage::new(&[]) else { return };
+    let away = || ip(&stage, &["link", "set", TAP, "netns", stage.net.generator()]);
     let back = || {
-        must("ip", &["-n", rig.net.generator(), "link", "set", TAP, "netns", rig.net.namespace()]);
-        ip(&rig, &["link", "set", TAP, "arp", "off", "multicast", "off", "up"]);
+        must("ip", &["-n", stage.net.generator(), "link", "set", TAP, "netns", stage.net.namespace()]);
+        ip(&stage, &["link", "set", TAP, "arp", "off", "multicast", "off", "up"]);
     };
-    bounce(&rig, "there is no interface tap0", away, back);
+    bounce(&stage, "there is no interface tap0", away, back);
 }
 
 #[test]
 fn a_port_that_appears_later_under_its_name_is_captured() {
-    let Some(rig) = Rig::new(&[]) else { return };
-    ip(&rig, &["link", "set", TAP, "down"]);
-    ip(&rig, &["link", "set", TAP, "name", "other0"]);
-    let mut service = rig.setup().start(&rig.net);
+    let Some(stage) = Stage::new(&[]) else { return };
+    ip(&stage, &["link", "set", TAP, "down"]);
+    ip(&stage, &["link", "set", TAP, "name", "other0"]);
+    let mut service = stage.setup().start(&stage.net);
     wait_for_reason(&mut service, "there is no interface tap0");
-    ip(&rig, &["link", "set", "other0", "name", TAP]);
-    rig.net.up();
+    ip(&stage, &["link", "set", "other0", "name", TAP]);
+    stage.net.up();
     service.wait_until_capturing();
-    rig.send(&mix(0, 300), PACE);
-    wait_for_packets(&rig.data_dir(), 300);
+    stage.send(&mix(0, 300), PACE);
+    wait_for_packets(&stage.data_dir(), 300);
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&rig.data_dir())), &mix(0, 300));
+    assert_same_packets(&packets(&sealed(&stage.data_dir())), &mix(0, 300));
 }
 
 #[test]
 fn a_port_that_is_deleted_at_full_rate_costs_nothing_uncounted() {
-    let Some(rig) = Rig::new(&[]) else { return };
-    let mut service = rig.setup().start(&rig.net);
+    let Some(stage) = Stage::new(&[]) else { return };
+    let mut service = stage.setup().start(&stage.net);
     let frames = mix(0, 200_000);
-    let file = rig.file(&frames);
+    let file = stage.file(&frames);
     for round in 1..=3 {
         service.wait_until_capturing();
         let before = service.state().unwrap();
         let (had, lost) = (before["packets"].as_u64().unwrap(), kernel_losses(&before));
-        let seen = visible_packets(&rig.data_dir()).len();
-        let sending = rig.net.begin_to_send(&file, Pace::Top);
-        wait_until("traffic", || rig.net.delivered() > 20_000);
-        let delivered = rig.net.delivered();
-        rig.net.delete();
+        let seen = visible_packets(&stage.data_dir()).len();
+        let sending = stage.net.begin_to_send(&file, Pace::Top);
+        wait_until("traffic", || stage.net.delivered() > 20_000);
+        let delivered = stage.net.delivered();
+        stage.net.delete();
         let left = sent(sending.finish(PATIENCE));
         wait_for_reason(&mut service, "there is no interface tap0");
         wait_until("all to be written", || {
@@ -165,12 +165,12 @@ fn a_port_that_is_deleted_at_full_rate_costs_nothing_uncounted() {
             accounted >= delivered && accounted <= left && left - accounted <= BACKLOG,
             "round {round}: {took} taken, {lost} lost; {left} sent, {delivered} of them delivered before the end"
         );
-        let recorded = visible_packets(&rig.data_dir()).split_off(seen);
+        let recorded = visible_packets(&stage.data_dir()).split_off(seen);
         assert_eq!(recorded.len() as u64, took);
         if lost == 0 {
             assert_same_packets(&recorded, &frames[..recorded.len()]);
         }
-        rig.net.create();
+        stage.net.create();
     }
     assert_eq!(service.stop().code, Some(0));
 }

@@ -11,8 +11,8 @@ use support::net::Pace;
 use support::pcap::{Packet, capinfos_count, mix, tshark_packets};
 use support::process::wait_until;
 use support::recorded::{growing, number, packets, sealed, visible_packets};
-use support::rig::Rig;
 use support::sim::Rng;
+use support::stage::Stage;
 
 const ROUNDS: usize = 12;
 const SEED: u64 = 20_241_231;
@@ -23,16 +23,16 @@ fn numbers(packets: &[Packet]) -> Vec<u64> {
 
 #[test]
 fn what_could_be_seen_when_it_was_killed_is_in_one_file_afterwards() {
-    let Some(rig) = Rig::new(&["tshark", "capinfos"]) else { return };
-    let data = rig.data_dir();
-    let setup = || rig.setup().variable("PCAP_ROTATION_SIZE", "700kB");
-    let sending = rig.file(&mix(0, 400_000));
+    let Some(stage) = Stage::new(&["tshark", "capinfos"]) else { return };
+    let data = stage.data_dir();
+    let setup = || stage.setup().variable("PCAP_ROTATION_SIZE", "700kB");
+    let sending = stage.file(&mix(0, 400_000));
     let mut rng = Rng::new(SEED);
-    let traffic = rig.net.begin_to_send(&sending, Pace::PerSecond(8_000));
+    let traffic = stage.net.begin_to_send(&sending, Pace::PerSecond(8_000));
     let mut seen = Vec::new();
     let mut highest = 0;
     for round in 0..ROUNDS {
-        let mut service = rig.start(setup());
+        let mut service = stage.start(setup());
         std::thread::sleep(Duration::from_millis(rng.below(700)));
         // Stopped first, so that nothing changes between the look and the end.
         service.process.stand_still();
@@ -47,7 +47,7 @@ fn what_could_be_seen_when_it_was_killed_is_in_one_file_afterwards() {
         highest = last;
     }
     drop(traffic);
-    let service = rig.start(setup());
+    let service = stage.start(setup());
     wait_until("salvage", || growing(&data).iter().all(|part| number(part) > highest));
     assert!(growing(&data).len() <= 1);
     assert_eq!(service.stop().code, Some(0));

@@ -13,8 +13,8 @@ use support::net::Pace;
 use support::pcap::{Packet, assert_same_packets, mix};
 use support::process::{Signal, must, wait_until};
 use support::recorded::{packets, sealed, visible_packets, wait_for_packets};
-use support::rig::Rig;
 use support::service::{Service, Setup, ask};
+use support::stage::Stage;
 
 const BEFORE: u64 = 100;
 const FLOOD: u64 = 40_000;
@@ -63,18 +63,18 @@ fn check(data: &Path, losses: &Value, lost: u64) {
 
 #[test]
 fn what_the_kernel_drops_is_counted_to_the_packet() {
-    let Some(rig) = Rig::new(&[]) else { return };
-    let data = rig.data_dir();
-    let mut service = rig.start(rig.setup().variable("TAPKEEP_CAPTURE_KERNEL_BUFFER", "2MiB"));
-    rig.send(&mix(0, BEFORE), PACE);
+    let Some(stage) = Stage::new(&[]) else { return };
+    let data = stage.data_dir();
+    let mut service = stage.start(stage.setup().variable("TAPKEEP_CAPTURE_KERNEL_BUFFER", "2MiB"));
+    stage.send(&mix(0, BEFORE), PACE);
     wait_for_packets(&data, BEFORE as usize);
     service.process.stand_still();
-    rig.send(&mix(BEFORE, FLOOD), PACE);
+    stage.send(&mix(BEFORE, FLOOD), PACE);
     service.process.signal(Signal::CONT);
     wait_for_account(&service, BEFORE + FLOOD);
-    rig.send(&mix(BEFORE + FLOOD, AFTER), PACE);
+    stage.send(&mix(BEFORE + FLOOD, AFTER), PACE);
     let losses = wait_for_account(&service, ALL);
-    assert_eq!(rig.net.delivered(), ALL);
+    assert_eq!(stage.net.delivered(), ALL);
     let lost = number(&losses["kernel"]);
     assert!(lost > FLOOD / 2 && lost < FLOOD, "{lost} dropped: no overload, or nothing was kept");
     assert_eq!((&losses["queue"], &losses["write"]), (&0.into(), &0.into()));
@@ -96,16 +96,16 @@ fn lost_line(status: &str) -> &str {
 
 #[test]
 fn a_disk_that_stands_still_costs_what_the_queue_cannot_hold() {
-    let Some(rig) = Rig::new(&[&disk::NEEDS[..], &["fsfreeze"]].concat()) else { return };
+    let Some(stage) = Stage::new(&[&disk::NEEDS[..], &["fsfreeze"]].concat()) else { return };
     let disk = Disk::new(128 << 20);
     let data = disk.path().join("data");
     let setup = Setup::new(&data).keep_all();
-    let service = rig.start(setup.variable("TAPKEEP_RECORDER_QUEUE_SIZE", "1MiB"));
-    rig.send(&mix(0, BEFORE), PACE);
+    let service = stage.start(setup.variable("TAPKEEP_RECORDER_QUEUE_SIZE", "1MiB"));
+    stage.send(&mix(0, BEFORE), PACE);
     wait_for_packets(&data, BEFORE as usize);
 
     let frozen = Frozen::new(disk.path());
-    rig.send(&mix(BEFORE, FLOOD), PACE);
+    stage.send(&mix(BEFORE, FLOOD), PACE);
     // While the disk stands still the losses are told already.
     wait_until("a warning", || {
         service.state().is_some_and(|state| number(&state["losses"]["queue"]) > FLOOD / 2)
@@ -114,7 +114,7 @@ fn a_disk_that_stands_still_costs_what_the_queue_cannot_hold() {
     drop(frozen);
 
     wait_for_account(&service, BEFORE + FLOOD);
-    rig.send(&mix(BEFORE + FLOOD, AFTER), PACE);
+    stage.send(&mix(BEFORE + FLOOD, AFTER), PACE);
     let losses = wait_for_account(&service, ALL);
     assert_eq!(visible_packets(&data).last().and_then(Packet::seq), Some(ALL - 1), "it goes on");
     let lost = number(&losses["queue"]) + number(&losses["kernel"]);

@@ -45,7 +45,9 @@ impl Filter {
             compile(expression, link).map_err(|refusal| FilterError::new(expression, link, refusal))?;
         let says_vlan = words(expression).any(|word| &expression[word] == "vlan");
         let ethernet = link == LinkType::ETHERNET;
-        let kernel = if says_vlan {
+        // A loop the kernel refuses, and libpcap would then run it itself, for as long as a hostile packet makes it.
+        let loops = words(expression).any(|word| &expression[word] == "protochain");
+        let kernel = if says_vlan || loops {
             None
         } else if ethernet {
             Some(format!("({expression}) or vlan"))
@@ -126,16 +128,18 @@ fn compile(expression: &str, link: LinkType) -> Result<Program, String> {
         .ok_or_else(|| "libpcap made instructions that are not known here".to_owned())
 }
 
-/// libpcap's own number for a link type where it differs from the one in files (`pcap-common.c`, on Linux).
+/// Link types whose number in files is not libpcap's own (`pcap-common.c`, on Linux): that in files, and libpcap's.
+const RENUMBERED: [(u16, i32); 5] = [(100, 11), (101, 12), (102, 15), (103, 16), (106, 19)];
+
+/// libpcap's own number for a link type.
 fn dlt(link: LinkType) -> i32 {
-    match link.0 {
-        100 => 11,
-        101 => 12,
-        102 => 15,
-        103 => 16,
-        106 => 19,
-        other => other.into(),
-    }
+    RENUMBERED.iter().find(|(file, _)| *file == link.0).map_or(link.0.into(), |&(_, own)| own)
+}
+
+/// The link type of libpcap's own number; none if a file cannot tell it.
+pub(super) fn link_type(dlt: i32) -> Option<LinkType> {
+    let renumbered = RENUMBERED.iter().find(|(_, own)| *own == dlt).map(|&(file, _)| file);
+    renumbered.or_else(|| u16::try_from(dlt).ok()).map(LinkType)
 }
 
 /// The places of the words of an expression; whatever is neither space nor part of a word stands alone.

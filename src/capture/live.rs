@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pcap::{Active, Capture, Stat};
 
-use super::filter::{Filter, FilterError};
+use super::filter::{Filter, FilterError, link_type};
 use crate::packet::{Frame, LinkType, Precision};
 use crate::sys::link::{Link, link};
 use crate::sys::wake::{Waker, wait};
@@ -315,7 +315,9 @@ impl Handle {
             .precision(precision)
             .open()?;
         let mut capture = capture.setnonblock()?;
-        let link = LinkType(u16::try_from(capture.get_datalink().0).unwrap_or(u16::MAX));
+        let dlt = capture.get_datalink().0;
+        let link =
+            link_type(dlt).ok_or_else(|| OpenError::Pcap(format!("link type {dlt} fits into no file")))?;
         let filter = Filter::compile(&config.filter, link).map_err(OpenError::Filter)?;
         if let Some(expression) = filter.kernel_expression() {
             capture.filter(expression, true)?;

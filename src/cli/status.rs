@@ -39,7 +39,7 @@ pub(super) fn status(args: &StatusArgs, context: &Context, out: &mut Output) -> 
     if !args.json {
         show(&state, out)?;
     }
-    let lost = state.losses.total() != Some(0);
+    let lost = state.losses.by_cause().iter().any(|(_, lost)| lost.is_some_and(|lost| lost > 0));
     let waiting = !matches!(state.activity, Activity::Capturing);
     Ok(if lost || waiting || state.index_stale { Exit::Warning } else { Exit::Ok })
 }

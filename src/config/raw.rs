@@ -25,7 +25,7 @@ pub const MAX_FILE: u64 = 1 << 20;
 const MAX_SYNTAX_ERRORS: usize = 4;
 
 /// Every `TAPKEEP_…` variable must be a key, except those of the project's own tests.
-const NOT_KEYS: [&str; 1] = ["TAPKEEP_CORPORA"];
+const NOT_KEYS: [&str; 2] = ["TAPKEEP_CORPORA", "TAPKEEP_CRASH_SEEDS"];
 
 /// Systemd's name for the directory that it made for the service; several are separated by colons.
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";

@@ -69,6 +69,8 @@ pub struct Health {
     pub waiting: Counter,
     /// Length of the growing file, bytes.
     pub growing: Counter,
+    /// Since when the block that is being written waits, milliseconds since boot; 0 while none is.
+    pub writing_since_ms: Counter,
     /// Packets lost since the start.
     pub losses: LossCounters,
     /// Set while the index cannot follow.
@@ -113,7 +115,10 @@ impl Health {
         state.losses = self.losses.get();
         state.activity = told.state;
         state.recording = told.recording;
-        state.oldest_unsynced_ms = told.unsynced_since_ms.map(|since| up_ms.saturating_sub(since));
+        // A write may hang as long as the disk does, and then nobody tells of it but the one who began.
+        let writing = Some(self.writing_since_ms.get()).filter(|&since| since > 0);
+        let oldest = told.unsynced_since_ms.into_iter().chain(writing).min();
+        state.oldest_unsynced_ms = oldest.map(|since| up_ms.saturating_sub(since));
         state.busy_with = told.busy_with;
         state.index_stale = self.index_stale.load(Ordering::Relaxed);
     }

@@ -37,6 +37,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often an index that has stopped following is given the whole catalog.
 const CATCH_UP: Duration = Duration::from_secs(30);
 
+/// How often a `.part` that could not be salvaged is tried again.
+const SALVAGE_AGAIN: Duration = Duration::from_secs(60);
+
 /// The shortest time between two looks that a full disk asks for.
 const HASTE: Duration = Duration::from_millis(100);
 
@@ -52,6 +55,8 @@ pub(super) struct KeepLoop {
     pub stop: Arc<AtomicBool>,
     /// When the index was last given the whole catalog.
     pub caught_up: Instant,
+    /// When salvage was last tried.
+    pub salvaged: Instant,
 }
 
 /// Salvages, then keeps until there are no more messages.
@@ -68,6 +73,7 @@ pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
             break;
         }
         if due {
+            running.salvage_again();
             running.enforce();
             looked = Instant::now();
         }
@@ -95,6 +101,17 @@ impl KeepLoop {
         self.health.set_busy_with(None);
         self.enforce();
         self.send_catalog();
+    }
+
+    /// Tries once more, now and then, what could not be salvaged at the start: the disk may have been full.
+    fn salvage_again(&mut self) {
+        if self.keeper.parts().is_empty() || self.salvaged.elapsed() < SALVAGE_AGAIN {
+            return;
+        }
+        self.salvaged = Instant::now();
+        for part in self.keeper.parts() {
+            say(&self.keeper.salvage(&part));
+        }
     }
 
     /// Does as told; says whether it is time to look at the limits.
@@ -188,7 +205,7 @@ fn say(kept: &Kept) {
         Kept::Salvaged(Salvaged::Aside(name, aside)) => {
             warn!("{name}.part cannot be read as a capture file; put aside as {aside}");
         }
-        Kept::NotSalvaged(error) => error!("{error}; it is tried again at the next start"),
+        Kept::NotSalvaged(error) => error!("{error}; it is tried again in a minute"),
         Kept::Found(name) => info!("took in {name}, which the ledger did not know"),
         Kept::Vanished(name) => warn!("{name} is gone, and not by retention"),
     }

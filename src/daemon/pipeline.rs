@@ -157,7 +157,8 @@ impl Pipeline {
             plan.rotation.size,
         )?;
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
-        let keeping = KeepLoop { keeper, index, health, stop, caught_up: Instant::now() };
+        let now = Instant::now();
+        let keeping = KeepLoop { keeper, index, health, stop, caught_up: now, salvaged: now };
         self.spawn("keeper", move || keep::keep(keeping, &messages))
     }
 

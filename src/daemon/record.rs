@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{info, warn};
@@ -134,6 +134,7 @@ impl Running {
     fn write(&mut self, mut block: Block, from: usize, backoff: Duration) {
         let now = self.now();
         let Some(recorder) = &mut self.setup.recorder else { return self.setup.back.put(block) };
+        self.setup.health.writing_since_ms.set(block.since.as_millis() as u64);
         let outcome = recorder.record(&mut block, from, now);
         self.setup.health.written.add(count(&block, from, outcome.done));
         let Some(refused) = outcome.refused else {
@@ -248,6 +249,7 @@ impl Running {
             clock_synchronised: progress.synchronised,
         });
         self.setup.health.set_recording(recording, oldest);
+        self.setup.health.writing_since_ms.set(0);
     }
 
     /// Writes what is left, seals, and waits for the sealer, as long as a stopping service tries.
@@ -298,19 +300,23 @@ pub(super) fn seal(
     abandon: &AtomicBool,
 ) {
     let mut backoff = BACKOFF.0;
+    let mut again = Instant::now();
     loop {
         let job =
-            if sealer.has_delayed() { jobs.recv_timeout(backoff) } else { jobs.recv().map_err(Into::into) };
+            if sealer.has_delayed() { jobs.recv_deadline(again) } else { jobs.recv().map_err(Into::into) };
         match job {
             Ok(job) => sealer.handle(job).into_iter().for_each(|report| tell(report, done, keeper)),
-            Err(RecvTimeoutError::Timeout) => {
-                backoff = (backoff * 2).min(BACKOFF.1);
-                sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
-            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if !sealer.has_delayed() {
             backoff = BACKOFF.0;
+            again = Instant::now() + backoff;
+        } else if Instant::now() >= again {
+            // Jobs that keep coming must not keep a delayed file from its turn.
+            sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
+            backoff = (backoff * 2).min(BACKOFF.1);
+            again = Instant::now() + backoff;
         }
         if abandon.load(Ordering::Relaxed) {
             break;
@@ -324,7 +330,7 @@ fn tell(report: Report, done: &Sender<()>, keeper: &Sender<Message>) {
             let _ = keeper.send(Message::Sealed(entry));
         }
         Report::Removed(name) => info!("{name} held no packet and is gone"),
-        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it stays under its .part name"),
+        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it is left as it is"),
         Report::SyncFailed(name, error) => {
             return warn!(
                 "sync {name}: {error}; it is sealed with what was synced before, and a new file begun"

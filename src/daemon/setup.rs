@@ -52,7 +52,7 @@ pub struct DataDirectory {
     pub entries: Vec<Entry>,
     /// The index number of the next capture file.
     pub next_number: u64,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// A data directory that nobody else writes, not looked at yet.
@@ -63,6 +63,30 @@ pub struct Locked {
 }
 
 impl DataDirectory {
+    /// What [`Locked::open`] does once nobody else can write, on any file system and clock.
+    pub fn begin(
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        layout: Layout,
+        source: Option<String>,
+        save: bool,
+    ) -> Result<Self, SetupError> {
+        let captures = layout.captures();
+        if save {
+            fs.create_dir(&captures).map_err(failed("create directory", &captures))?;
+            fs.sync_dir(layout.root()).map_err(failed("sync data directory", layout.root()))?;
+        }
+        let (ledger, loaded) = Ledger::open(Arc::clone(&fs), layout.ledger(), Arc::clone(&clock))?;
+        tell_damage(&layout, &loaded);
+        let highest = highest_number(fs.as_ref(), &captures).map_err(failed("list directory", &captures))?;
+        let next_number = highest.max(ledger.highest()) + 1;
+        let (ledger, mut entries) = (SharedLedger::new(ledger), loaded.entries);
+        let start =
+            Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };
+        entries.push(ledger.append(start)?);
+        Ok(Self { fs, clock, layout, ledger, entries, next_number, _lock: None })
+    }
+
     /// Makes `root` if need be, and locks it. Files that this process makes from now on are readable for their group and
     /// nobody else, whatever its umask was.
     pub fn lock(root: &Path) -> Result<Locked, SetupError> {
@@ -85,20 +109,8 @@ impl Locked {
     /// will be capture files.
     pub fn open(self, source: Option<String>, save: bool) -> Result<DataDirectory, SetupError> {
         let Self { layout, fs, lock } = self;
-        if save {
-            let captures = layout.captures();
-            fs.create_dir(&captures).map_err(failed("create directory", &captures))?;
-            fs.sync_dir(layout.root()).map_err(failed("sync data directory", layout.root()))?;
-        }
-        let clock = Arc::new(RealClock);
-        let (ledger, loaded) = Ledger::open(fs.clone(), layout.ledger(), clock.clone())?;
-        tell_damage(&layout, &loaded);
-        let (ledger, mut entries) = (SharedLedger::new(ledger), loaded.entries);
-        let start =
-            Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };
-        entries.push(ledger.append(start)?);
-        let next_number = highest_number(fs.as_ref(), &layout, &entries) + 1;
-        Ok(DataDirectory { fs, clock, layout, ledger, entries, next_number, _lock: lock })
+        let data = DataDirectory::begin(fs, Arc::new(RealClock), layout, source, save)?;
+        Ok(DataDirectory { _lock: Some(lock), ..data })
     }
 }
 
@@ -146,10 +158,12 @@ fn lock(layout: &Layout, fs: &RealFs) -> Result<File, SetupError> {
     }
 }
 
-/// The highest index number in names and ledger. A directory that cannot be read is found out by the first write.
-fn highest_number(fs: &dyn Fs, layout: &Layout, entries: &[Entry]) -> u64 {
-    let listing = fs.read_dir(&layout.captures()).unwrap_or_default();
-    let named =
-        listing.iter().filter_map(|file| CaptureName::parse(&file.name)).map(|(name, _)| name.number());
-    named.chain(entries.iter().map(|entry| entry.act.highest())).max().unwrap_or(0)
+/// The highest index number in names. Were it guessed low, a number would be given twice.
+fn highest_number(fs: &dyn Fs, captures: &Path) -> io::Result<u64> {
+    let listing = match fs.read_dir(captures) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        listing => listing?,
+    };
+    let names = listing.iter().filter_map(|file| CaptureName::parse(&file.name));
+    Ok(names.map(|(name, _)| name.number()).max().unwrap_or(0))
 }

@@ -157,6 +157,46 @@ mod tests {
     }
 
     #[test]
+    fn a_step_in_either_direction_neither_ages_nor_rejuvenates() {
+        for (wall, synchronised) in [(9 * DAY, true), (9 * DAY, false), (20 * DAY, true), (20 * DAY, false)] {
+            let mut story = Story::new();
+            story.boot("a", 10 * DAY, 1000, true);
+            let sealed = story.later(10 * DAY + 2 * HOUR, 2 * HOUR, true);
+            let by_ms = wall as i64 - 10 * DAY as i64;
+            story.note(Act::ClockStep { by_ms }, wall, 2 * HOUR + 1000, synchronised);
+            let later = story.later(wall + 5 * HOUR, 7 * HOUR, synchronised);
+            assert_eq!(between(sealed, later), Duration::from_secs(5 * 3600), "{by_ms}");
+            // Nor does a step that nobody noticed, while the clock shows another year.
+            let unseen = story.later(900 * DAY, 8 * HOUR, synchronised);
+            assert_eq!(between(sealed, unseen), Duration::from_secs(6 * 3600), "{by_ms}");
+        }
+    }
+
+    #[test]
+    fn boots_that_are_never_synchronised_count_their_own_time_alone() {
+        let mut story = Story::new();
+        let sealed = story.boot("a", 0, 0, false);
+        story.later(3 * HOUR, 3 * HOUR, false);
+        // Without a clock of its own every boot begins at the same time, or years later.
+        for (id, wall) in [("b", 0), ("c", 3650 * DAY), ("d", 0)] {
+            story.boot(id, wall, 0, false);
+            story.later(wall + 2 * HOUR, 2 * HOUR, false);
+        }
+        let now = story.later(9000 * DAY, 3 * HOUR, false);
+        assert_eq!(between(sealed, now), Duration::from_secs((3 + 2 + 2 + 3) * 3600));
+    }
+
+    #[test]
+    fn a_gap_that_would_be_negative_is_none() {
+        let mut story = Story::new();
+        story.boot("a", 10 * DAY, 0, true);
+        let sealed = story.later(10 * DAY + 2 * HOUR, 2 * HOUR, true);
+        story.boot("b", 3 * DAY, 0, true);
+        let now = story.later(3 * DAY + 2 * HOUR, 2 * HOUR, true);
+        assert_eq!(between(sealed, now), Duration::from_secs(2 * 3600));
+    }
+
+    #[test]
     fn a_night_without_power_counts_once_both_clocks_are_proven() {
         let mut story = Story::new();
         story.boot("a", 0, 0, true);

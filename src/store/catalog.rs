@@ -169,16 +169,16 @@ impl Catalog {
     pub fn put(&mut self, facts: CaptureFacts) -> Vec<Change> {
         let number = facts.name.number();
         self.highest = self.highest.max(number);
-        self.parts.retain(|part| part.name != facts.name);
-        self.unknown.retain(|unknown| unknown.name != facts.name);
+        self.forget(facts.name);
         self.evicted.retain(|(gone, _)| gone.name.number() != number);
         let row = self.row(&facts);
         self.captures.insert(number, facts);
         vec![Change::Put(row)]
     }
 
-    /// Lets go of an unknown file that turned out to be gone.
+    /// Lets go of an unsealed or unknown file that is gone, or turned out to be.
     pub fn forget(&mut self, name: CaptureName) {
+        self.parts.retain(|part| part.name != name);
         self.unknown.retain(|unknown| unknown.name != name);
     }
 
@@ -321,7 +321,7 @@ impl Catalog {
         self.steps.iter()
     }
 
-    /// Files that were not sealed when the listing was made, lowest index number first.
+    /// Files that were not sealed when the listing was made and have not been dealt with since, lowest index number first.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }

@@ -10,7 +10,7 @@ use super::SharedLedger;
 use super::age::{RunningClock, Stamp, between};
 use super::catalog::{Catalog, Change, Part};
 use super::entry::{Act, Entry};
-use super::facts::CaptureFacts;
+use super::facts::{CaptureFacts, State};
 use super::layout::Layout;
 use super::ledger::LedgerError;
 use super::names::{CaptureName, Role};
@@ -36,7 +36,7 @@ pub enum Kept {
     Released(CaptureName),
     /// A `.part` was dealt with.
     Salvaged(Salvaged),
-    /// A `.part` could not be dealt with; it is tried again at the next start.
+    /// A `.part` could not be dealt with; it stays among [`Keeper::parts`].
     NotSalvaged(SalvageError),
     /// A finished file that the ledger did not know was read and taken in.
     Found(CaptureName),
@@ -62,7 +62,9 @@ pub enum KeepError {
 
 /// Evicted bytes whose space has not appeared yet.
 struct Awaited {
-    free: u64,
+    /// Free bytes and those of captures together, once it has. What is recorded meanwhile takes from the one what it gives
+    /// to the other.
+    room: u64,
     until: Duration,
 }
 
@@ -110,6 +112,8 @@ impl Keeper {
             changes: Vec::new(),
         };
         entries.iter().for_each(|entry| keeper.age(entry));
+        // An eviction that a power cut has undone makes its file no younger.
+        keeper.sealed_at.retain(|number, _| keeper.catalog.capture(*number).is_some());
         keeper.set_limits(limits, rotation_size);
         Ok(keeper)
     }
@@ -117,11 +121,16 @@ impl Keeper {
     /// Changes what retention allows.
     pub fn set_limits(&mut self, limits: Option<Limits>, rotation_size: u64) {
         (self.limits, self.rotation_size) = (limits, rotation_size);
-        let parts: u64 = self.catalog.parts().iter().map(|part| part.size).sum();
-        let kept = parts + self.catalog.captures().map(|facts| facts.size).sum::<u64>();
+        let kept = self.kept_bytes();
         if let (Some(limits), Ok(space)) = (limits, self.fs.space(self.layout.root())) {
             self.floor = retention::floor(&limits, retention::allowance(&limits, space, kept, rotation_size));
         }
+    }
+
+    /// Bytes of all files but the growing one.
+    fn kept_bytes(&self) -> u64 {
+        let parts = self.catalog.parts().iter().map(|part| part.size);
+        parts.chain(self.catalog.captures().map(|facts| facts.size)).sum()
     }
 
     /// What exists.
@@ -148,7 +157,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The `.part` files that were there at the start.
+    /// The `.part` files that were there at the start and have not been dealt with.
     pub fn parts(&self) -> Vec<Part> {
         self.catalog.parts().to_vec()
     }
@@ -158,8 +167,17 @@ impl Keeper {
         let salvage = Salvage { fs: self.fs.as_ref(), layout: &self.layout, ledger: &self.ledger };
         match salvage.one(part) {
             Ok(salvaged) => {
-                if let Salvaged::Kept(facts, ..) | Salvaged::Completed(facts) = &salvaged {
-                    self.take_in(facts.as_ref().clone());
+                match &salvaged {
+                    Salvaged::Kept(facts, ..) | Salvaged::Completed(facts) => {
+                        self.take_in(facts.as_ref().clone());
+                    }
+                    Salvaged::Empty(name) => self.catalog.forget(*name),
+                    Salvaged::Aside(name, _) => {
+                        self.find(CaptureFacts {
+                            size: part.size,
+                            ..CaptureFacts::bare(*name, State::Damaged)
+                        });
+                    }
                 }
                 Kept::Salvaged(salvaged)
             }
@@ -181,9 +199,7 @@ impl Keeper {
                 }
                 Err(_) => unknown.facts(None),
             };
-            // Should the ledger refuse, the file is read again at the next start.
-            let _ = self.ledger.append(Act::Found { capture: facts.clone() });
-            self.take_in(facts);
+            self.find(facts);
             kept.push(Kept::Found(unknown.name));
         }
         kept
@@ -200,8 +216,8 @@ impl Keeper {
         let space =
             space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
         let now = self.clock.now();
-        if self.awaited.as_ref().is_some_and(|awaited| space.free >= awaited.free || now.up >= awaited.until)
-        {
+        let all = space.free.saturating_add(self.kept_bytes()).saturating_add(growing);
+        if self.awaited.as_ref().is_some_and(|awaited| all >= awaited.room || now.up >= awaited.until) {
             self.awaited = None;
         }
         let room = Room {
@@ -219,10 +235,10 @@ impl Keeper {
         for eviction in plan {
             kept.push(self.evict(&eviction));
         }
-        uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
-            .map_err(|source| KeepError::Io { what: "sync pcaps/".to_owned(), source })?;
-        // Half, since recording goes on meanwhile.
-        self.awaited = Some(Awaited { free: space.free.saturating_add(gone / 2), until: now.up + PATIENCE });
+        // Should that fail, a power cut may bring files back, and the next plan chooses them again.
+        let _ = uninterrupted(|| self.fs.sync_dir(&self.layout.captures()));
+        // Half of it may be taken by others meanwhile.
+        self.awaited = Some(Awaited { room: all.saturating_sub(gone / 2), until: now.up + PATIENCE });
         Ok(kept)
     }
 
@@ -241,6 +257,12 @@ impl Keeper {
         Ok(true)
     }
 
+    fn find(&mut self, facts: CaptureFacts) {
+        // Should the ledger refuse, the file is read again at the next start.
+        let _ = self.ledger.append(Act::Found { capture: facts.clone() });
+        self.take_in(facts);
+    }
+
     fn take_in(&mut self, facts: CaptureFacts) {
         let now = self.running_now();
         self.sealed_at.entry(facts.name.number()).or_insert(now);
@@ -252,9 +274,6 @@ impl Keeper {
         match &entry.act {
             Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture } => {
                 self.sealed_at.insert(capture.name.number(), now);
-            }
-            Act::Evict { capture, .. } => {
-                self.sealed_at.remove(&capture.name.number());
             }
             Act::Compacted { ages, .. } => {
                 self.sealed_at.extend(ages.iter().map(|&(number, age)| (number, now.saturating_sub(age))));
@@ -339,6 +358,7 @@ impl Keeper {
             }
             _ => {
                 self.follow(&entry);
+                self.sealed_at.remove(&name.number());
                 Ok(Kept::Evicted(name, eviction.size, reason))
             }
         }

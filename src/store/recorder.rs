@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 
 use super::block::{Block, Tally};
 use super::facts::{CaptureFacts, State};
-use super::format::{Format, records};
+use super::format::{Format, RECORD_HEADER, records};
 use super::layout::Layout;
 use super::losses::Losses;
 use super::names::CaptureName;
@@ -23,7 +23,7 @@ use crate::sys::fs::Fs;
 /// When files end and syncs begin.
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation {
-    /// The most bytes a file may have.
+    /// The most bytes a file may have; more only where a single packet does not fit.
     pub size: u64,
     /// The longest time from a file's first packet to its end.
     pub interval: Option<Duration>,
@@ -89,6 +89,17 @@ struct Growing {
     synchronised: Option<bool>,
 }
 
+impl Growing {
+    fn oldest_unsynced(&self) -> Option<Duration> {
+        self.syncing.and_then(|(_, oldest)| oldest).or(self.unsynced)
+    }
+}
+
+/// Whether a sync is still to come that makes all of the file durable.
+fn is_behind(part: &PartFile) -> bool {
+    part.synced() < part.written() && !part.is_doubtful()
+}
+
 /// The growing file as others may see it.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -113,6 +124,8 @@ pub struct Recorder {
     next_number: u64,
     growing: Option<Growing>,
     sealing: usize,
+    /// Files that were handed over with bytes that are not synced, and the arrival of the oldest packet among those.
+    behind: Vec<(Arc<PartFile>, Duration)>,
     losses: Losses,
     synchronised: Option<bool>,
 }
@@ -134,6 +147,7 @@ impl Recorder {
             next_number,
             growing: None,
             sealing: 0,
+            behind: Vec::new(),
             losses: Losses::NONE,
             synchronised: None,
         }
@@ -169,6 +183,7 @@ impl Recorder {
     /// Tells that the sealer is done with a file, one way or another.
     pub fn sealed(&mut self) {
         self.sealing = self.sealing.saturating_sub(1);
+        self.behind.retain(|(part, _)| is_behind(part));
     }
 
     /// Whether files are on their way to their final names.
@@ -188,10 +203,11 @@ impl Recorder {
         })
     }
 
-    /// Arrival, time since boot, of the oldest packet in the growing file that is not known to be synced.
+    /// Arrival, time since boot, of the oldest packet that was written and is not known to be synced. What a failed sync has
+    /// put in doubt for ever does not count: the ledger tells of it.
     pub fn oldest_unsynced(&self) -> Option<Duration> {
-        let growing = self.growing.as_ref()?;
-        growing.syncing.and_then(|(_, oldest)| oldest).or(growing.unsynced)
+        let behind = self.behind.iter().filter(|(part, _)| is_behind(part)).map(|(_, oldest)| *oldest);
+        behind.chain(self.growing.as_ref().and_then(Growing::oldest_unsynced)).min()
     }
 
     /// Writes the block's records from byte `from` on, which must be a record's beginning, and books its losses to the file
@@ -254,6 +270,8 @@ impl Recorder {
             self.losses += growing.losses;
         }
         self.sealing += 1;
+        self.behind.retain(|(part, _)| is_behind(part));
+        self.behind.extend(growing.oldest_unsynced().map(|oldest| (Arc::clone(&growing.part), oldest)));
         let _ = self.jobs.send(Job::Seal(growing.part, Box::new(facts)));
     }
 
@@ -268,10 +286,8 @@ impl Recorder {
     fn ensure_file(&mut self, block: &Block, rest: &[u8], now: Duration) -> Result<(), Refused> {
         if let Some(growing) = &self.growing {
             let room = self.rotation.size.saturating_sub(growing.part.written());
-            let first =
-                records(rest).next().map_or(0, |(_, frame)| super::format::RECORD_HEADER + frame.data.len());
             let ended = growing.format != block.format()
-                || first as u64 > room
+                || (first_record(rest) as u64 > room && growing.tally.packets > 0)
                 || growing.part.is_doubtful()
                 || self.rotation.interval.is_some_and(|every| now >= growing.since + every);
             if !ended {
@@ -289,8 +305,11 @@ impl Recorder {
         let sec = records(rest).next().map_or(0, |(_, frame)| frame.sec);
         let name = CaptureName::new(self.next_number, sec);
         let part = PartFile::create(self.fs.as_ref(), &self.layout, name, &block.format());
+        // Should the name be taken, then by what an earlier try has left, and the number is spent.
+        if part.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            self.next_number += 1;
+        }
         let part = part.map_err(|source| Refused::Create { name, source })?;
-        self.next_number += 1;
         self.growing = Some(Growing {
             part: Arc::new(part),
             format: block.format(),
@@ -311,6 +330,8 @@ impl Recorder {
         let Some(growing) = &mut self.growing else { return Ok(0) };
         let room = self.rotation.size.saturating_sub(growing.part.written());
         let take = if rest.len() as u64 <= room { rest.len() } else { whole_records(rest, room as usize) };
+        // A packet longer than a file may be gets one of its own.
+        let take = if take == 0 { first_record(rest) } else { take };
         let piece = &rest[..take];
         let written = growing.part.append(piece, |done| whole_records(piece, done));
         let kept = written.as_ref().map_or_else(|(kept, _)| *kept, |()| take);
@@ -330,8 +351,13 @@ impl Recorder {
     }
 }
 
+/// The length of the first record.
+fn first_record(bytes: &[u8]) -> usize {
+    records(bytes).next().map_or(bytes.len(), |(_, frame)| RECORD_HEADER + frame.data.len())
+}
+
 /// The length of the longest run of whole records in the first `limit` bytes.
 fn whole_records(bytes: &[u8], limit: usize) -> usize {
-    let ends = records(bytes).map(|(at, frame)| at + super::format::RECORD_HEADER + frame.data.len());
+    let ends = records(bytes).map(|(at, frame)| at + RECORD_HEADER + frame.data.len());
     ends.take_while(|&end| end <= limit).last().unwrap_or(0)
 }

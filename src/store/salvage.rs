@@ -14,9 +14,10 @@ use super::facts::{CaptureFacts, State};
 use super::format::FILE_HEADER;
 use super::layout::Layout;
 use super::ledger::LedgerError;
+use super::losses::Losses;
 use super::names::{CaptureName, Role};
 use super::scan::{End, Scan, ScanError, scan_after_crash};
-use crate::sys::fs::{Fs, sync_full, uninterrupted};
+use crate::sys::fs::{Fs, FsFile, read_full, sync_full, uninterrupted};
 
 /// What became of one `.part`.
 #[derive(Debug)]
@@ -94,11 +95,18 @@ impl Salvage<'_> {
                 self.put_aside(name)
             };
         }
-        if let Some(facts) = part.seal.clone().filter(|facts| facts.size == found.len) {
-            self.rename(name, Role::Sealed)?;
+        // Only a seal is told after the sync. A salvage was told before it, and the crash may have come between; the end of
+        // a file that a failed sync has put in doubt was never on the device for sure.
+        let synced = |facts: &CaptureFacts| facts.state == State::Sealed && facts.size == found.len;
+        if let Some(facts) = part.seal.clone().filter(synced) {
+            if self.is_linked(name, file.as_ref())? {
+                self.unlink(name)?;
+            } else {
+                self.rename(name, Role::Sealed)?;
+            }
             return Ok(Salvaged::Completed(Box::new(facts)));
         }
-        let facts = self.note(name, &found)?;
+        let facts = self.note(part, &found)?;
         if found.sound < found.len {
             uninterrupted(|| file.truncate(found.sound)).map_err(self.fail(name, "cut"))?;
         }
@@ -107,9 +115,14 @@ impl Salvage<'_> {
         Ok(Salvaged::Kept(Box::new(facts), found.len - found.sound, found.end))
     }
 
-    fn note(&self, name: CaptureName, found: &Scan) -> Result<CaptureFacts, SalvageError> {
-        let mut capture = CaptureFacts { size: found.sound, ..CaptureFacts::bare(name, State::Salvaged) };
+    fn note(&self, part: &Part, found: &Scan) -> Result<CaptureFacts, SalvageError> {
+        let told = part.seal.clone();
+        let mut capture = told.unwrap_or_else(|| CaptureFacts::bare(part.name, State::Salvaged));
+        capture.losses += Losses::unwritten(capture.packets.saturating_sub(found.tally.packets));
         capture.set_tally(&found.tally);
+        capture.size = found.sound;
+        capture.doubtful_from = capture.doubtful_from.filter(|&from| from < found.sound);
+        capture.state = if capture.doubtful_from.is_some() { State::Damaged } else { State::Salvaged };
         let (cut, reason) = (found.len - found.sound, found.end.as_str().to_owned());
         self.ledger.append(Act::Salvage { capture: capture.clone(), cut, reason })?;
         Ok(capture)
@@ -132,8 +145,27 @@ impl Salvage<'_> {
     fn rename(&self, name: CaptureName, to: Role) -> Result<(), SalvageError> {
         let (from, to) = (self.path(name, Role::Part), self.path(name, to));
         uninterrupted(|| self.fs.rename_new(&from, &to)).map_err(self.fail(name, "rename"))?;
+        // Should that fail, a power cut may bring the `.part` back, and the next start salvages it again.
+        let _ = uninterrupted(|| self.fs.sync_dir(&self.layout.captures()));
+        Ok(())
+    }
+
+    /// Whether the final name is there already with the same bytes: a file system that cannot rename without replacing links
+    /// first, and then the power went.
+    fn is_linked(&self, name: CaptureName, part: &dyn FsFile) -> Result<bool, SalvageError> {
+        match uninterrupted(|| self.fs.open_read(&self.path(name, Role::Sealed))) {
+            Ok(sealed) => {
+                same_bytes(part, sealed.as_ref()).map_err(self.fail(name, "compare with its final name"))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(self.fail(name, "look for the final name of")(e)),
+        }
+    }
+
+    fn unlink(&self, name: CaptureName) -> Result<(), SalvageError> {
         uninterrupted(|| self.fs.sync_dir(&self.layout.captures()))
-            .map_err(self.fail(name, "sync the directory"))
+            .map_err(self.fail(name, "sync the directory"))?;
+        uninterrupted(|| self.fs.remove(&self.path(name, Role::Part))).map_err(self.fail(name, "remove"))
     }
 
     fn path(&self, name: CaptureName, role: Role) -> PathBuf {
@@ -145,18 +177,33 @@ impl Salvage<'_> {
     }
 }
 
+fn same_bytes(a: &dyn FsFile, b: &dyn FsFile) -> io::Result<bool> {
+    let (mut left, mut right) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut at = 0;
+    loop {
+        let (in_a, in_b) = (read_full(a, &mut left, at)?, read_full(b, &mut right, at)?);
+        if left[..in_a] != right[..in_b] {
+            return Ok(false);
+        }
+        if in_a == 0 {
+            return Ok(true);
+        }
+        at += in_a as u64;
+    }
+}
+
 /// Whether all that follows the file header is zeros, or the file is zeros from its beginning.
-fn is_zero(file: &dyn crate::sys::fs::FsFile, len: u64) -> io::Result<bool> {
+fn is_zero(file: &dyn FsFile, len: u64) -> io::Result<bool> {
     let mut window = vec![0; 1 << 16];
     let mut head = [0; FILE_HEADER];
-    let read = crate::sys::fs::read_full(file, &mut head, 0)?;
+    let read = read_full(file, &mut head, 0)?;
     let headed = super::format::Format::decode(&head).is_some();
     if !headed && head[..read].iter().any(|&byte| byte != 0) {
         return Ok(false);
     }
     let mut at = FILE_HEADER as u64;
     while at < len {
-        let read = crate::sys::fs::read_full(file, &mut window, at)?;
+        let read = read_full(file, &mut window, at)?;
         if read == 0 || window[..read].iter().any(|&byte| byte != 0) {
             return Ok(read == 0);
         }

@@ -28,6 +28,8 @@ pub enum End {
     Implausible,
     /// Zeros that were never written reach to the end, as a power cut leaves them.
     ZeroTail,
+    /// In a page of zeros that was never written, although later ones were.
+    LostPage,
 }
 
 impl End {
@@ -38,6 +40,7 @@ impl End {
             Self::Cut => "ended within a record",
             Self::Implausible => "ended at bytes that are no record",
             Self::ZeroTail => "ended in zeros that were never written",
+            Self::LostPage => "ended in a page that was never written",
         }
     }
 }
@@ -189,20 +192,20 @@ pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
     scan_below(file, u64::MAX)
 }
 
-/// Like [`scan`] for a file that a crash left: a record into which a tail of never written zeros reaches is not sound.
+/// Like [`scan`] for a file that a crash left: a record into which bytes reach that were never written is not sound.
 ///
-/// A run of zeros counts as such a tail from the first page boundary in it to the end of the file, if it fills a page,
-/// starts on the boundary, or goes on behind the record. What remains is a last record that ends in zeros of its own
-/// (padding) which happen to cross a boundary; that one is kept.
+/// Such bytes are zeros to the end of the file from a page boundary on (see [`lost_tail`]), or a page of zeros in which the
+/// records end although the file goes on: pages reach a device in any order. What cannot be told from a packet that
+/// really holds zeros is a lost page within one record, which takes a packet longer than a page.
 pub fn scan_after_crash(file: &dyn FsFile) -> Result<Scan, ScanError> {
     let found = scan(file)?;
-    let Some(tail) = zero_tail(file, found.len)? else { return Ok(found) };
-    let page_lost = found.len - tail.page >= PAGE || tail.start == tail.page;
-    if found.sound == found.len && !page_lost {
+    let tail = lost_tail(file, &found)?.map(|page| (page, End::ZeroTail));
+    let hole = lost_page(file, &found)?.map(|page| (page, End::LostPage));
+    let Some((page, end)) = tail.into_iter().chain(hole).min_by_key(|(page, _)| *page) else {
         return Ok(found);
-    }
-    let kept = if found.sound <= tail.page { found } else { scan_below(file, tail.page)? };
-    Ok(Scan { end: End::ZeroTail, ..kept })
+    };
+    let kept = if found.sound <= page { found } else { scan_below(file, page)? };
+    Ok(Scan { end, ..kept })
 }
 
 /// Counts the records that lie wholly below `limit`.
@@ -222,29 +225,43 @@ fn scan_below(file: &dyn FsFile, limit: u64) -> Result<Scan, ScanError> {
     Ok(Scan { format, tally, sound, len, end: reader.end() })
 }
 
-struct ZeroTail {
-    start: u64,
-    page: u64,
+/// Where zeros begin, on a page boundary, that were never written and go on to the end of the file.
+///
+/// Zeros at the end count as such from the first page boundary in them, if they fill a page, start on the boundary, or go
+/// on behind the records. What remains is a last record that ends in zeros of its own (padding) which happen to cross a
+/// boundary; that one is kept.
+fn lost_tail(file: &dyn FsFile, found: &Scan) -> Result<Option<u64>, ScanError> {
+    let start = zeros_from(file, found.len)?;
+    let page = start.next_multiple_of(PAGE);
+    let lost = page < found.len && (found.len - page >= PAGE || start == page || found.sound < found.len);
+    Ok(lost.then_some(page))
 }
 
-/// The zeros at the end of a file, if they reach over a page boundary.
-fn zero_tail(file: &dyn FsFile, len: u64) -> Result<Option<ZeroTail>, ScanError> {
+/// The page in which the records end, if it is nothing but zeros.
+fn lost_page(file: &dyn FsFile, found: &Scan) -> Result<Option<u64>, ScanError> {
+    if found.sound == found.len {
+        return Ok(None);
+    }
+    let page = found.sound / PAGE * PAGE;
+    let mut bytes = [0; PAGE as usize];
+    let read = read_full(file, &mut bytes, page).map_err(|source| ScanError::Io { offset: page, source })?;
+    Ok(bytes[..read].iter().all(|&byte| byte == 0).then_some(page))
+}
+
+/// Where the zeros at the end of a file of `len` bytes begin.
+fn zeros_from(file: &dyn FsFile, len: u64) -> Result<u64, ScanError> {
     let mut window = vec![0; WINDOW];
     let mut start = len;
     while start > 0 {
         let from = start.saturating_sub(WINDOW as u64);
         let part = &mut window[..(start - from) as usize];
         let read = read_full(file, part, from).map_err(|source| ScanError::Io { offset: from, source })?;
-        match part[..read].iter().rposition(|&byte| byte != 0) {
-            Some(last) => {
-                start = from + last as u64 + 1;
-                break;
-            }
-            None => start = from,
+        if let Some(last) = part[..read].iter().rposition(|&byte| byte != 0) {
+            return Ok(from + last as u64 + 1);
         }
+        start = from;
     }
-    let page = start.next_multiple_of(PAGE);
-    Ok((page < len).then_some(ZeroTail { start, page }))
+    Ok(start)
 }
 
 #[cfg(test)]
@@ -332,6 +349,21 @@ mod tests {
             let whole = ends.iter().rposition(|&end| end <= real).unwrap();
             prop_assert_eq!(found.sound, ends[whole] as u64);
             prop_assert_eq!(found.end, End::ZeroTail);
+        }
+
+        #[test]
+        fn a_record_into_which_a_lost_page_reaches_is_cut(
+            records in prop::collection::vec((60_usize..1600, 1_u8..), 20..40), at in any::<prop::sample::Index>(),
+        ) {
+            let (mut bytes, ends) = file(&records);
+            let page = 4096 * (1 + at.index(bytes.len() / 4096));
+            let end = bytes.len().min(page + 4096);
+            if page < end {
+                bytes[page..end].fill(0);
+                let found = scan_after_crash(&Bytes(bytes)).unwrap();
+                let whole = ends.iter().rposition(|&end| end <= page).unwrap();
+                prop_assert_eq!(found.sound, ends[whole] as u64);
+            }
         }
 
         #[test]

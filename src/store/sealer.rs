@@ -7,6 +7,8 @@
 use std::io;
 use std::sync::Arc;
 
+use tracing::debug;
+
 use super::SharedLedger;
 use super::entry::{Act, Entry};
 use super::facts::{CaptureFacts, State};
@@ -37,7 +39,8 @@ pub enum Report {
     SyncFailed(CaptureName, io::Error),
     /// A file could not be sealed; it is tried again.
     Delayed(CaptureName, SealError),
-    /// A file cannot be sealed, since its final name is taken; it stays for a person to look at.
+    /// A file cannot be sealed, since its final name is taken or it is no longer there; what is there stays for a person to
+    /// look at.
     Abandoned(CaptureName, SealError),
 }
 
@@ -60,8 +63,10 @@ pub enum SealError {
 }
 
 impl SealError {
-    fn is_taken(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    /// Whether another try would end the same.
+    fn is_final(&self) -> bool {
+        use io::ErrorKind::{AlreadyExists, NotFound};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), AlreadyExists | NotFound))
     }
 }
 
@@ -96,6 +101,9 @@ impl Sealer {
             }
             Job::Sync(part) => {
                 let synced = part.sync(self.fs.as_ref(), &self.layout);
+                if !part.is_doubtful() {
+                    debug!("synced {}: {} bytes", part.name, part.synced());
+                }
                 synced.err().map(|source| Report::SyncFailed(part.name, source))
             }
             Job::Seal(part, facts) => {
@@ -119,7 +127,7 @@ impl Sealer {
         match self.seal(&mut file) {
             Ok(Some(entry)) => Report::Sealed(Box::new(entry)),
             Ok(None) => Report::Removed(name),
-            Err(error) if error.is_taken() => Report::Abandoned(name, error),
+            Err(error) if error.is_final() => Report::Abandoned(name, error),
             Err(error) => {
                 self.delayed.push(file);
                 Report::Delayed(name, error)

@@ -17,8 +17,14 @@ pub enum Link {
     Up(u32),
 }
 
+/// The name by which libpcap captures on all interfaces at once.
+const ALL: &str = "any";
+
 /// Looks at the interface `name` in the caller's network namespace. What the kernel does not tell counts as up.
 pub fn link(name: &str) -> io::Result<Link> {
+    if name == ALL {
+        return Ok(Link::Up(0));
+    }
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let Ok(index) = netdevice::name_to_index(&socket, name) else { return Ok(Link::Absent) };
     let attribute = |what| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"));

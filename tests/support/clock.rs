@@ -37,6 +37,11 @@ impl FakeClock {
         state.now.wall += i64::try_from(time.as_nanos()).unwrap();
     }
 
+    /// Running time now.
+    pub fn now_up(&self) -> Duration {
+        self.state().now.up
+    }
+
     /// Sets the wall clock, nanoseconds since 1970; running time goes on undisturbed.
     pub fn set_wall(&self, wall: i64) {
         self.state().now.wall = wall;

@@ -54,12 +54,18 @@ impl Disk {
         vfs.f_bavail * vfs.f_frsize
     }
 
-    /// Another process fills the disk until about `left` bytes are free.
+    /// Another process fills the disk until about `left` bytes are free; 0 is until nothing more can be written.
     pub fn fill_to(&self, left: u64) {
         let take = self.free().saturating_sub(left);
         if take > 0 {
             let name = (0..).map(|n| self.filler(n)).find(|name| !name.exists()).unwrap();
-            must("fallocate", &["--length", &take.to_string(), text(&name)]);
+            // Others may be faster, or need some of it to describe the rest: then it is as full as can be.
+            run(Command::new("fallocate").args(["--length", &take.to_string(), text(&name)]));
+            if left == 0 {
+                run(Command::new("dd")
+                    .args(["if=/dev/zero", "bs=4096", "conv=notrunc", "oflag=append", "status=none"])
+                    .arg(format!("of={}", text(&name))));
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 //! What the integration tests share: a simulated disk and clock, network namespaces, loop-mounted disks, capture files of
-//! known frames, and the service itself as a process. Each test takes what it needs by `mod support;`; nothing here is
+//! known frames, the store run without threads, and the service itself as a process. Each test takes what it needs by `mod support;`; nothing here is
 //! part of the product, and nothing here knows its inside beyond the seams of `tapkeep::sys`.
 
 // Every test binary uses a part of this.
@@ -7,6 +7,7 @@
 // A helper that cannot go on fails the test that called it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod captures;
 pub mod clock;
 pub mod disk;
 pub mod net;
@@ -17,5 +18,6 @@ pub mod requirements;
 pub mod rig;
 pub mod service;
 pub mod sim;
+pub mod stage;
 
 pub use requirements::require;

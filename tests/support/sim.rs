@@ -40,6 +40,8 @@ impl SimFs {
     pub const LOSE_ALL: u64 = 0;
     /// The seed of a power cut that takes nothing.
     pub const LOSE_NOTHING: u64 = 1;
+    /// The seed of a power cut that keeps every name and loses every byte that was not synced.
+    pub const KEEP_NAMES: u64 = 2;
 
     /// An empty file system of `total` bytes with the directory [`Self::ROOT`].
     pub fn new(total: u64) -> Self {
@@ -150,13 +152,13 @@ impl SimFs {
         let mut rng = Rng::new(seed);
         let names = world.names.survive(|count| match seed {
             Self::LOSE_ALL => 0,
-            Self::LOSE_NOTHING => count,
+            Self::LOSE_NOTHING | Self::KEEP_NAMES => count,
             _ => rng.below(count + 1),
         });
         let numbers: BTreeSet<u64> = names.files().map(|(_, number)| number).collect();
         let files = numbers.into_iter().map(|number| {
             let survival = match seed {
-                Self::LOSE_ALL => Survival::Nothing,
+                Self::LOSE_ALL | Self::KEEP_NAMES => Survival::Nothing,
                 Self::LOSE_NOTHING => Survival::All,
                 _ => survival(&mut rng),
             };
@@ -170,6 +172,29 @@ impl SimFs {
             names,
             ..World::default()
         })
+    }
+
+    /// The file system after every process was killed now: all that readers see, the un-synced still un-synced. This one
+    /// goes on.
+    pub fn kill(&self) -> Self {
+        let world = self.world();
+        let mut files = world.files.clone();
+        files.values_mut().for_each(|file| file.handles = 0);
+        let mut after = World {
+            total: world.total,
+            outside: world.outside,
+            files,
+            last_number: world.last_number,
+            names: world.names.clone(),
+            ..World::default()
+        };
+        after.forget_unreachable();
+        Self::of(after)
+    }
+
+    /// Whether an operation has found the world stopped.
+    pub fn has_stopped(&self) -> bool {
+        self.world().stopped
     }
 
     fn opened(&self, path: &Path, number: u64, writable: bool) -> Box<dyn FsFile> {

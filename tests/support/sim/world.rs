@@ -42,6 +42,8 @@ pub struct World {
     pub log: Vec<String>,
     /// The first operation that finds the world stopped.
     pub frozen_from: Option<usize>,
+    /// Whether an operation has found it stopped.
+    pub stopped: bool,
     /// What is to fail; the first that fits strikes.
     pub faults: Vec<Planned>,
 }
@@ -81,6 +83,7 @@ impl World {
     pub fn operation(&mut self, line: impl Display) -> io::Result<Option<Fault>> {
         let n = self.log.len() + 1;
         if self.frozen_from.is_some_and(|from| n >= from) {
+            self.stopped = true;
             return Err(io::Error::other(FROZEN));
         }
         let line = line.to_string();
