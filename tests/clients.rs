@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use support::net::Pace;
-use support::pcap::{assert_same_packets, capinfos_count, mix, read_pcap, tcpdump_packets, tshark_packets};
-use support::process::{Answer, PATIENCE, run, wait_until};
+use support::pcap::{
+    Packet, assert_same_packets, capinfos_count, mix, parse_pcap, read_pcap, tcpdump_packets, tshark_packets,
+};
+use support::process::{Answer, Process, run, wait_until};
 use support::recorded::{growing, packets, sealed, wait_for_packets};
 use support::service::Service;
 use support::stage::Stage;
@@ -24,16 +26,19 @@ fn start(stage: &Stage, rotation_size: &str) -> Service {
 /// How many packets each client finds in a file that grows. A cut last record is the only complaint that is allowed.
 fn look(file: &Path) -> [(&'static str, u64); 3] {
     let path = file.to_str().unwrap();
-    let lines = |answer: &Answer| answer.stdout.iter().filter(|byte| **byte == b'\n').count() as u64;
     let tcpdump = run(Command::new("tcpdump").args(["-nn", "-q", "-t", "-r", path]));
     complains_at_most_of("truncated dump file", &tcpdump, "reading from file");
-    let tshark = run(Command::new("tshark").args(["-n", "-r", path, "-T", "fields", "-e", "frame.number"]));
+    let tshark = run(Command::new("tshark").args(["-r", path, "-F", "pcap", "-w", "-"]));
     complains_at_most_of("cut short in the middle of a packet", &tshark, "Running as user");
     let capinfos = run(Command::new("capinfos").args(["-T", "-r", "-M", "-c", path]));
     complains_at_most_of("cut short in the middle of a packet", &capinfos, "An error occurred after reading");
     let counted = capinfos.text().trim().rsplit('\t').next().unwrap().parse();
     let counted = counted.unwrap_or_else(|_| panic!("capinfos: {capinfos:?}"));
-    [("tcpdump", lines(&tcpdump)), ("tshark", lines(&tshark)), ("capinfos", counted)]
+    [
+        ("tcpdump", tcpdump.text().lines().count() as u64),
+        ("tshark", parse_pcap(&tshark.stdout).0.len() as u64),
+        ("capinfos", counted),
+    ]
 }
 
 fn complains_at_most_of(cut: &str, answer: &Answer, chatter: &str) {
@@ -43,82 +48,89 @@ fn complains_at_most_of(cut: &str, answer: &Answer, chatter: &str) {
     assert!(answer.code == Some(0) || answer.stderr.contains(cut), "{:?}: {}", answer.code, answer.stderr);
 }
 
+/// Begins to send numbered frames, more than anyone will wait for.
+fn flood(stage: &Stage, rate: u32) -> Process {
+    let sending = stage.net.begin_to_send(&stage.file(&mix(0, 200_000)), Pace::PerSecond(rate));
+    wait_for_packets(&stage.data_dir(), 1);
+    sending
+}
+
+/// Ends the flood; returns the frames that have arrived, all of which can be seen.
+fn ebb(stage: &Stage, mut sending: Process) -> Vec<Packet> {
+    assert!(sending.is_running(), "all was sent before all was tested: {}", sending.last_words());
+    drop(sending);
+    let arrived = stage.net.delivered();
+    wait_for_packets(&stage.data_dir(), arrived as usize);
+    mix(0, arrived)
+}
+
 #[test]
 fn a_file_that_grows_at_speed_is_read_by_anyone() {
     let Some(stage) = Stage::new(&CLIENTS) else { return };
     let service = start(&stage, "1GB");
-    let mut sending = stage.net.begin_to_send(&stage.file(&mix(0, 60_000)), Pace::PerSecond(20_000));
-    wait_until("a growing file", || !growing(&stage.data_dir()).is_empty());
+    let sending = flood(&stage, 6_000);
     let file = growing(&stage.data_dir()).remove(0);
     let mut before = look(&file);
-    let mut looks = 1;
-    while sending.is_running() {
+    for _ in 0..3 {
         let now = look(&file);
         for (now, before) in now.iter().zip(before) {
             assert!(now.1 >= before.1, "{} saw {} packets after {}", now.0, now.1, before.1);
         }
         before = now;
-        looks += 1;
     }
-    assert!(looks >= 2, "{looks} looks only");
-    assert_eq!(support::net::sent(sending.finish(PATIENCE)), 60_000);
-    wait_for_packets(&stage.data_dir(), 60_000);
-    assert_eq!(look(&file).map(|(_, packets)| packets), [60_000; 3]);
+    let arrived = ebb(&stage, sending).len() as u64;
+    assert_eq!(look(&file).map(|(_, packets)| packets), [arrived; 3]);
     assert_eq!(service.stop().code, Some(0));
 }
 
 #[test]
 fn sealed_files_open_without_a_word_while_the_next_one_grows() {
     let Some(stage) = Stage::new(&CLIENTS) else { return };
-    let service = start(&stage, "2MB");
-    let mut sending = stage.net.begin_to_send(&stage.file(&mix(0, 40_000)), Pace::PerSecond(10_000));
-    let mut looked = 0;
-    while sending.is_running() {
-        let Some(file) = sealed(&stage.data_dir()).pop() else { continue };
+    let service = start(&stage, "1MB");
+    let sending = flood(&stage, 6_000);
+    for round in 1..=3 {
+        wait_until("one more sealed file", || sealed(&stage.data_dir()).len() >= round);
+        let file = sealed(&stage.data_dir()).remove(round - 1);
         let ours = read_pcap(&file);
         assert_eq!(capinfos_count(&file), ours.len() as u64);
         assert_eq!(tcpdump_packets(&file), ours);
         assert_eq!(tshark_packets(&file), ours);
-        looked += 1;
     }
-    assert!(looked >= 2, "{looked} looks only");
+    let arrived = ebb(&stage, sending);
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&stage.data_dir())), &mix(0, 40_000));
+    assert_same_packets(&packets(&sealed(&stage.data_dir())), &arrived);
 }
 
 #[test]
 fn list_and_extract_answer_while_files_end_all_the_time() {
     let Some(stage) = Stage::new(&CLIENTS) else { return };
     let service = start(&stage, "50kB");
-    let mut sending = stage.net.begin_to_send(&stage.file(&mix(0, 30_000)), Pace::PerSecond(6_000));
+    let sending = flood(&stage, 6_000);
     let out = stage.dir.path().join("extract.pcap");
     let (mut listed, mut extracted, mut asked) = (0, 0, 0);
-    wait_for_packets(&stage.data_dir(), 1);
-    while sending.is_running() {
+    while asked < 5 || listed < 100 {
         let answer = service.ask(&["list", "--json"]).ok();
-        let files = answer.json()["files"].take();
-        let numbers: Vec<_> =
-            files.as_array().unwrap().iter().map(|file| file["index"].as_u64().unwrap()).collect();
-        assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{numbers:?}");
-        assert!(numbers.len() >= listed, "{} files after {listed}; {}", numbers.len(), answer.stderr);
+        let numbers = indices(&answer.json());
+        let whole = numbers.iter().copied().eq(1..=numbers.len() as u64);
+        assert!(whole && numbers.len() >= listed, "{numbers:?} after {listed}: {}", answer.stderr);
         listed = numbers.len();
         let answer = service.ask(&["extract", "-w", out.to_str().unwrap()]).ok();
         let got = read_pcap(&out);
-        assert!(got.len() >= extracted, "{} packets after {extracted}; {}", got.len(), answer.stderr);
+        assert!(got.len() >= extracted, "{} packets after {extracted}: {}", got.len(), answer.stderr);
         assert_same_packets(&got, &mix(0, got.len() as u64));
         extracted = got.len();
         asked += 1;
     }
-    assert!(asked >= 3, "asked {asked} times only");
-    assert_eq!(support::net::sent(sending.finish(PATIENCE)), 30_000);
-    wait_for_packets(&stage.data_dir(), 30_000);
-    assert!(listed > 100, "{listed} files are no storm");
+    let arrived = ebb(&stage, sending);
     service.ask(&["extract", "-w", out.to_str().unwrap()]).ok();
-    assert_same_packets(&tcpdump_packets(&out), &mix(0, 30_000));
+    assert_same_packets(&tcpdump_packets(&out), &arrived);
     let list = service.ask_json(&["list", "--json"]);
-    let total: u64 =
-        list["files"].as_array().unwrap().iter().map(|file| file["packets"].as_u64().unwrap()).sum();
-    assert_eq!(total, 30_000);
+    let counts = list["files"].as_array().unwrap().iter().map(|file| file["packets"].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), arrived.len() as u64);
     assert_eq!(service.stop().code, Some(0));
-    assert_same_packets(&packets(&sealed(&stage.data_dir())), &mix(0, 30_000));
+    assert_same_packets(&packets(&sealed(&stage.data_dir())), &arrived);
+}
+
+fn indices(list: &serde_json::Value) -> Vec<u64> {
+    list["files"].as_array().unwrap().iter().map(|file| file["index"].as_u64().unwrap()).collect()
 }

@@ -55,20 +55,19 @@ pub struct Viewer<'a> {
 impl Viewer<'_> {
     /// Looks. Needs no right to write, and holds nothing open when it returns.
     ///
-    /// # Errors If the directory of capture files cannot be listed. That it does not exist is no error:
-    /// nothing is there then.
+    /// # Errors
+    /// If the directory of capture files cannot be listed. That it does not exist is no error: nothing is there then.
     pub fn look(&self) -> Result<View, ViewError> {
         for _ in 1..LOOKS {
-            if let Some(view) = self.try_look()? {
+            if let Some(view) = self.try_look(false)? {
                 return Ok(view);
             }
         }
-        let notes = vec!["files are renamed faster than they can be listed; try again".to_owned()];
-        Ok(View { notes, ..View::default() })
+        Ok(self.try_look(true)?.unwrap_or_default())
     }
 
-    /// `None` if a file was renamed or removed meanwhile.
-    fn try_look(&self) -> Result<Option<View>, ViewError> {
+    /// `None` if a growing file was renamed or removed meanwhile; at the last look such a one is taken as it then is.
+    fn try_look(&self, last: bool) -> Result<Option<View>, ViewError> {
         let indexed = self.indexed();
         let files = Files::of(&self.listing()?);
         let (mut view, files) = match indexed {
@@ -77,10 +76,17 @@ impl Viewer<'_> {
             Err(error) => self.answer_by_files(Vec::new(), Some(error))?,
         };
         for part in &files.parts {
-            let facts = match self.growing(part) {
-                Err(ScanError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            let mut found = self.growing(part);
+            if is_gone(&found) {
+                if !last {
                     return Ok(None);
                 }
+                found = self.growing(&Unknown { role: Role::Sealed, ..*part });
+                if is_gone(&found) {
+                    continue;
+                }
+            }
+            let facts = match found {
                 Err(error) => {
                     view.notes.push(format!("{}: {error}", part.name.file_name(part.role)));
                     part.facts(None)
@@ -164,6 +170,10 @@ impl Viewer<'_> {
         let file = self.fs.open_read(&path).map_err(|source| ScanError::Io { offset: 0, source })?;
         scan(&*file)
     }
+}
+
+fn is_gone<T>(found: &Result<T, ScanError>) -> bool {
+    matches!(found, Err(ScanError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// A listing that lacks nothing: a file that is renamed while its directory is read may be found under neither name, but not
