@@ -145,7 +145,7 @@ impl KeepLoop {
     }
 
     fn enforce(&mut self) {
-        match self.keeper.enforce(self.health.growing.get()) {
+        match self.keeper.enforce(self.health.growing.get(), !self.stop.load(Ordering::Relaxed)) {
             Ok(kept) => kept.iter().for_each(say),
             Err(error) => error!("retention: {error}"),
         }

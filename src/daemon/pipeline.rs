@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::feed::{Feeder, Parcel, SPARE_PARCELS};
 use super::health::Health;
@@ -16,16 +16,20 @@ use super::keep::{self, KeepLoop, Message};
 use super::record::{self, RecordLoop};
 use super::setup::DataDirectory;
 use crate::index::writer::IndexWriter;
-use crate::store::block::{BlockPool, BlockReturn};
+use crate::store::block::{BLOCK_SIZE, BlockPool, BlockReturn};
 use crate::store::entry::Act;
+use crate::store::format::FILE_HEADER;
 use crate::store::keeper::Keeper;
 use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
-use crate::store::retention::Limits;
+use crate::store::retention::{self, Limits};
 use crate::store::sealer::Sealer;
 use crate::sys::clock::Clock;
 
 /// Messages that may wait for a thread behind the recorder.
 const BACKLOG: usize = 1024;
+
+/// The size below which no disk makes files smaller, bytes: room for the longest packet.
+const SMALLEST_FILE: u64 = (BLOCK_SIZE + FILE_HEADER) as u64;
 
 /// What the pipeline is to do.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,24 @@ pub struct Plan {
     pub limits: Option<Limits>,
     /// Bytes of blocks between source and recorder.
     pub queue_size: u64,
+}
+
+impl Plan {
+    /// The plan with files small enough for retention to make room for them on this disk.
+    fn fitting(mut self, data: &DataDirectory) -> Self {
+        let (Some(limits), Ok(space)) = (self.limits, data.fs.space(data.layout.root())) else { return self };
+        let disk = Limits { count: None, bytes: None, ..limits };
+        let allowed = retention::allowance(&disk, space, data.kept_bytes(), self.rotation.size);
+        let largest = retention::largest_rotation(&disk, allowed).max(SMALLEST_FILE);
+        if self.rotation.size > largest {
+            warn!(
+                "files end at {largest} bytes instead of {}: larger ones leave retention no room on this disk",
+                self.rotation.size
+            );
+            self.rotation.size = largest;
+        }
+        self
+    }
 }
 
 /// The running threads behind the source.
@@ -66,6 +88,7 @@ impl Pipeline {
 
     /// Starts the threads.
     pub fn start(plan: Plan, data: &DataDirectory, intake: Intake, health: Arc<Health>) -> io::Result<Self> {
+        let plan = plan.fitting(data);
         let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (keeper_sender, messages) = bounded(BACKLOG);
         let (rotation_sender, rotation) = bounded(1);
@@ -86,7 +109,8 @@ impl Pipeline {
     }
 
     /// Changes when files end and what retention allows.
-    pub fn change(&self, rotation: Rotation, limits: Option<Limits>) {
+    pub fn change(&self, plan: Plan, data: &DataDirectory) {
+        let Plan { rotation, limits, .. } = plan.fitting(data);
         let _ = self.rotation.try_send(rotation);
         self.tell(Message::Limits(limits, rotation.size));
     }

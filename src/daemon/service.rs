@@ -70,7 +70,7 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
         wait(Some(signals.fd()), &capture.ended, patience).context("wait for signals")?;
         for signal in signals.pending() {
             match signal {
-                Signal::Reload => reload_plan(&pipeline, reload),
+                Signal::Reload => reload_plan(&pipeline, &data, reload),
                 Signal::Stop if stopping => {
                     warn!("stopped again: what is not sealed yet is left to salvage");
                     pipeline.abandon();
@@ -96,10 +96,10 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn reload_plan(pipeline: &Pipeline, reload: &Reload<'_>) {
+fn reload_plan(pipeline: &Pipeline, data: &DataDirectory, reload: &Reload<'_>) {
     match reload() {
         Ok(plan) => {
-            pipeline.change(plan.rotation, plan.limits);
+            pipeline.change(plan, data);
             info!("the configuration is reloaded");
         }
         Err(error) => warn!("the configuration is not reloaded: {error:#}"),

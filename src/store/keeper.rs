@@ -207,8 +207,8 @@ impl Keeper {
         kept
     }
 
-    /// Carries retention out; `growing` is the length of the file being written.
-    pub fn enforce(&mut self, growing: u64) -> Result<Vec<Kept>, KeepError> {
+    /// Carries retention out; `growing` is the length of the file being written, `more` whether there is anything to come.
+    pub fn enforce(&mut self, growing: u64, more: bool) -> Result<Vec<Kept>, KeepError> {
         let listing = list(self.fs.as_ref(), &self.layout)
             .map_err(|source| KeepError::Io { what: "list pcaps/".to_owned(), source })?;
         let names: Vec<_> = listing.iter().filter_map(|file| CaptureName::parse(&file.name)).collect();
@@ -225,7 +225,7 @@ impl Keeper {
         let room = Room {
             space,
             growing,
-            needed: self.rotation_size.saturating_sub(growing),
+            needed: if more { self.rotation_size.saturating_sub(growing) } else { 0 },
             settled: self.awaited.is_none(),
             floor: self.floor,
         };
@@ -347,13 +347,13 @@ impl Keeper {
         let name = capture.name;
         let path = |role| self.layout.captures().join(name.file_name(role));
         let (sealed, marker) = (path(Role::Sealed), path(Role::Hold));
-        // A person may have held it a moment ago.
+        let reason = eviction.reason;
+        let entry = self.ledger.append(Act::Evict { capture, reason: reason.to_string() })?;
+        // A person may have held it a moment ago; who holds it now looks whether it is still there.
         if self.fs.open_read(&marker).is_ok() {
             self.note(Act::Hold { name })?;
             return Ok(Kept::Held(name));
         }
-        let reason = eviction.reason;
-        let entry = self.ledger.append(Act::Evict { capture, reason: reason.to_string() })?;
         match uninterrupted(|| self.fs.remove(&sealed)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(KeepError::Io { what: format!("remove {name}"), source })

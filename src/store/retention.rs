@@ -66,7 +66,7 @@ pub struct Room {
     pub needed: u64,
     /// Whether free space may be judged: not while that of earlier evictions has yet to appear.
     pub settled: bool,
-    /// Bytes of captures, the growing one at its full size included, below which free space evicts nothing.
+    /// Bytes of captures on the disk, the growing one included, below which free space evicts nothing.
     pub floor: u64,
 }
 
@@ -111,7 +111,7 @@ pub fn plan(files: &[Candidate], limits: &Limits, room: &Room) -> Vec<Eviction> 
     files.sort_unstable_by_key(|file| file.number);
     let mut left = Left {
         count: files.len() as u64,
-        bytes: files.iter().map(|file| file.size).sum::<u64>() + room.growing + room.needed,
+        bytes: files.iter().map(|file| file.size).sum::<u64>() + room.growing,
         freed: 0,
         oldest_stays: false,
     };
@@ -132,6 +132,7 @@ pub fn plan(files: &[Candidate], limits: &Limits, room: &Room) -> Vec<Eviction> 
 /// What would be left if the evictions chosen so far were carried out.
 struct Left {
     count: u64,
+    /// On the disk, the growing file included.
     bytes: u64,
     freed: u64,
     oldest_stays: bool,
@@ -148,7 +149,7 @@ impl Left {
         if let Some(limit) = limits.count.filter(|&limit| self.count > limit) {
             return Some(Reason::Count(limit));
         }
-        if let Some(limit) = limits.bytes.filter(|&limit| self.bytes > limit) {
+        if let Some(limit) = limits.bytes.filter(|&limit| self.bytes.saturating_add(room.needed) > limit) {
             return Some(Reason::Bytes(limit));
         }
         let wanted = limits.min_free.bytes(room.space.total);
@@ -164,6 +165,12 @@ pub fn allowance(limits: &Limits, space: Space, kept: u64, rotation: u64) -> u64
     let disk = (kept + space.free).saturating_sub(limits.min_free.bytes(space.total));
     let count = limits.count.map_or(u64::MAX, |count| (count + 1).saturating_mul(rotation));
     disk.min(limits.bytes.unwrap_or(u64::MAX)).min(count)
+}
+
+/// The largest size of a file with which retention by free space can work above its floor, since it must make room for a
+/// whole file by removing whole files.
+pub fn largest_rotation(limits: &Limits, allowance: u64) -> u64 {
+    hundredths(allowance, 100 - limits.floor_percent.min(100)) / 2
 }
 
 /// The part of an allowance below which free-space eviction stops.
@@ -267,7 +274,7 @@ mod tests {
             let find = |number| files.iter().find(|file| file.number == number).copied();
             let gone = |number| plan.iter().any(|eviction| eviction.number == number);
             let left: Vec<_> = files.iter().filter(|file| !gone(file.number)).collect();
-            let bytes = |files: &[&Candidate]| files.iter().map(|file| file.size).sum::<u64>() + room.growing + room.needed;
+            let bytes = |files: &[&Candidate]| files.iter().map(|file| file.size).sum::<u64>() + room.growing;
 
             prop_assert!(plan.is_sorted_by(|a, b| a.number < b.number), "oldest first, none twice");
             for eviction in &plan {
@@ -285,7 +292,7 @@ mod tests {
             let free: Vec<_> = left.iter().filter(|file| !file.held).collect();
             if !free.is_empty() {
                 prop_assert!(limits.count.is_none_or(|limit| left.len() as u64 <= limit), "count is kept");
-                prop_assert!(limits.bytes.is_none_or(|limit| bytes(&left) <= limit), "bytes are kept");
+                prop_assert!(limits.bytes.is_none_or(|limit| bytes(&left) + room.needed <= limit), "bytes are kept");
             }
             prop_assert!(limits.age.is_none_or(|limit| free.iter().all(|file| file.age <= limit)), "age is kept");
             if plan.iter().any(|eviction| matches!(eviction.reason, Reason::Free(_))) {
@@ -331,7 +338,8 @@ mod tests {
             [Eviction { number: 1, size: 100, reason: Reason::Free(50) }]
         );
         assert_eq!(plan(&files, &limits, &Room { settled: false, ..tight }), []);
-        assert_eq!(plan(&files, &limits, &Room { floor: 301, ..tight }), []);
+        assert_eq!(plan(&files, &limits, &Room { floor: 201, ..tight }), []);
+        assert_eq!(plan(&files, &limits, &Room { floor: 200, ..tight }).len(), 1);
     }
 
     #[test]

@@ -73,6 +73,7 @@ pub struct Reader<'a> {
     at: usize,
     base: u64,
     end: Option<End>,
+    strict: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -84,7 +85,20 @@ impl<'a> Reader<'a> {
             return Err(ScanError::Short);
         }
         let format = Format::decode(&header).ok_or(ScanError::Header)?;
-        Ok(Self { file, format, window: Vec::new(), at: 0, base: FILE_HEADER as u64, end: None })
+        Ok(Self {
+            file,
+            format,
+            window: Vec::new(),
+            at: 0,
+            base: FILE_HEADER as u64,
+            end: None,
+            strict: false,
+        })
+    }
+
+    /// Takes only records that a live port can have given, for a file that a crash left.
+    fn strict(self) -> Self {
+        Self { strict: true, ..self }
     }
 
     /// What the header says.
@@ -138,7 +152,7 @@ impl<'a> Reader<'a> {
             return Ok(Err(End::Clean));
         }
         let Some(header) = RecordHeader::decode(rest) else { return Ok(Err(End::Cut)) };
-        if !plausible(&header, &self.format) {
+        if !plausible(&header, &self.format) || self.strict && !is_live(&header) {
             return Ok(Err(End::Implausible));
         }
         if !self.holds(header.record_len()) {
@@ -165,12 +179,17 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a record header can be one that we wrote.
+/// Whether a record header can be one that we wrote. One of zeros is none, though it would be a legal empty packet.
 fn plausible(header: &RecordHeader, format: &Format) -> bool {
-    (1..=format.snaplen.min(MAX_SNAPLEN)).contains(&header.captured)
+    header.captured <= format.snaplen.min(MAX_SNAPLEN)
         && header.wire_len >= header.captured
         && header.frac < format.precision.per_second()
-        && header.sec < ABSURD_SEC
+        && (header.wire_len > 0 || header.sec > 0)
+}
+
+/// Whether it can be of a packet from a live port. A replay may bring empty packets, and stamps of any time.
+fn is_live(header: &RecordHeader) -> bool {
+    header.captured > 0 && header.sec < ABSURD_SEC
 }
 
 /// What a scan of a whole file found.
@@ -190,7 +209,7 @@ pub struct Scan {
 
 /// Counts a file up to its last whole, plausible record.
 pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
-    scan_below(file, u64::MAX)
+    scan_below(Reader::open(file)?, u64::MAX)
 }
 
 /// Like [`scan`] for a file that a crash left: a record into which bytes reach that were never written is not
@@ -201,19 +220,18 @@ pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
 /// be told from a packet that really holds zeros is a lost page within one record, which takes a packet
 /// longer than a page.
 pub fn scan_after_crash(file: &dyn FsFile) -> Result<Scan, ScanError> {
-    let found = scan(file)?;
+    let found = scan_below(Reader::open(file)?.strict(), u64::MAX)?;
     let tail = lost_tail(file, &found)?.map(|page| (page, End::ZeroTail));
     let hole = lost_page(file, &found)?.map(|page| (page, End::LostPage));
     let Some((page, end)) = tail.into_iter().chain(hole).min_by_key(|(page, _)| *page) else {
         return Ok(found);
     };
-    let kept = if found.sound <= page { found } else { scan_below(file, page)? };
+    let kept = if found.sound <= page { found } else { scan_below(Reader::open(file)?.strict(), page)? };
     Ok(Scan { end, ..kept })
 }
 
 /// Counts the records that lie wholly below `limit`.
-fn scan_below(file: &dyn FsFile, limit: u64) -> Result<Scan, ScanError> {
-    let mut reader = Reader::open(file)?;
+fn scan_below(mut reader: Reader<'_>, limit: u64) -> Result<Scan, ScanError> {
     let format = reader.format();
     let (mut tally, mut sound) = (Tally::default(), reader.offset());
     while let Some((offset, frame)) = reader.next_record()? {
@@ -224,7 +242,7 @@ fn scan_below(file: &dyn FsFile, limit: u64) -> Result<Scan, ScanError> {
         tally.count(frame.nanos(format.precision), frame.wire_len);
         sound = end;
     }
-    let len = file.len().map_err(|source| ScanError::Io { offset: sound, source })?;
+    let len = reader.file.len().map_err(|source| ScanError::Io { offset: sound, source })?;
     Ok(Scan { format, tally, sound, len, end: reader.end() })
 }
 
@@ -394,6 +412,15 @@ mod tests {
     }
 
     #[test]
+    fn a_finished_file_may_hold_what_a_replay_brought() {
+        let (mut bytes, _) = file(&[(9, 9)]);
+        bytes.extend(RecordHeader { sec: ABSURD_SEC, frac: 0, captured: 0, wire_len: 60 }.encode());
+        let len = bytes.len() as u64;
+        let found = scan(&Bytes(bytes)).unwrap();
+        assert_eq!((found.sound, found.tally.packets, found.end), (len, 2, End::Clean));
+    }
+
+    #[test]
     fn implausible_headers_end_the_scan() {
         let good = RecordHeader { sec: 1, frac: 1, captured: 4, wire_len: 4 };
         for bad in [
@@ -407,7 +434,7 @@ mod tests {
             let sound = bytes.len() as u64;
             bytes.extend(bad.encode());
             bytes.extend([1; 4]);
-            let found = scan(&Bytes(bytes)).unwrap();
+            let found = scan_after_crash(&Bytes(bytes)).unwrap();
             assert_eq!((found.sound, found.end), (sound, End::Implausible), "{bad:?}");
         }
     }

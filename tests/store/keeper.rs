@@ -53,7 +53,7 @@ fn keeper_of(place: &Place, limits: Limits) -> Keeper {
 
 /// The numbers of the files that went.
 fn evicted(keeper: &mut Keeper) -> Vec<u64> {
-    let kept = keeper.enforce(0).unwrap();
+    let kept = keeper.enforce(0, true).unwrap();
     let number = |kept: &Kept| if let Kept::Evicted(name, ..) = kept { Some(name.number()) } else { None };
     kept.iter().filter_map(number).collect()
 }

@@ -297,7 +297,7 @@ impl Rig {
     /// Looks after retention and markers.
     pub fn make_room(&mut self) {
         let growing = self.recorder.progress().map_or(0, |progress| progress.size);
-        for kept in self.keeper.enforce(growing).unwrap_or_default() {
+        for kept in self.keeper.enforce(growing, true).unwrap_or_default() {
             self.story.heard(&kept);
         }
     }
