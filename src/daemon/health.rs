@@ -2,6 +2,8 @@
 //!
 //! Every counter is 64 bits wide, has one meaning and one writer, and never goes back.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::store::losses::Losses;
+use crate::sys::fs::RealFs;
 
 /// A count with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -265,27 +268,34 @@ impl ServiceState {
     }
 }
 
-/// The state file being kept up to date; removed when dropped.
+/// The state file being kept up to date; removed when dropped. Whoever may read the data directory may read it.
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
+    fs: RealFs,
 }
 
 impl StateFile {
     /// Takes `state.json` below `runtime_dir`, or, if a live service of another data directory has it, one with our process
     /// id in its name.
     pub(super) fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> std::io::Result<Self> {
-        std::fs::create_dir_all(runtime_dir)?;
+        let fs = RealFs::for_dir(data_dir);
+        if !runtime_dir.is_dir() {
+            std::fs::create_dir_all(runtime_dir)?;
+            fs.give(&File::open(runtime_dir)?)?;
+        }
         let plain = runtime_dir.join(STATE_FILE);
         let taken = ServiceState::read(&plain).is_some_and(|s| s.is_fresh(up_ms) && s.data_dir != data_dir);
         let name = if taken { format!("state.{}.json", std::process::id()) } else { STATE_FILE.to_owned() };
-        Ok(Self { path: runtime_dir.join(name) })
+        Ok(Self { path: runtime_dir.join(name), fs })
     }
 
     /// Replaces its contents.
     pub(super) fn write(&self, state: &ServiceState) -> std::io::Result<()> {
         let new = self.path.with_extension(format!("{}.new", std::process::id()));
-        std::fs::write(&new, serde_json::to_vec_pretty(state)?)?;
+        let mut file = File::create(&new)?;
+        self.fs.give(&file)?;
+        file.write_all(&serde_json::to_vec_pretty(state)?)?;
         std::fs::rename(new, &self.path)
     }
 }
