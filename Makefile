@@ -10,7 +10,8 @@ PREFIX  ?= /usr/local
 SYSCONF ?= /etc
 NEED    := scripts/install-packages
 SHELLS  := scripts/demo scripts/install-packages .ci/run
-PYTHONS := scripts/traffic scripts/check-dependencies benches/live benches/writeback
+PYTHONS := scripts/traffic scripts/check-dependencies benches/live benches/writeback \
+           tests/support/digest.py tests/support/ordeal.py
 
 # Where a machine builds, a test that cannot run is a failure, not a skip.
 ifneq ($(CI),)

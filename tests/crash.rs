@@ -1,5 +1,5 @@
-//! What was synced is kept: the world stops at every operation of a run of record, rotate, sync, seal and evict, and of the
-//! recovery after it, and the promises are held against what a power cut leaves.
+//! What was synced is kept: the world stops at every operation of a run of record, rotate, sync, seal and
+//! evict, and of the recovery after it, and the promises are held against what a power cut leaves.
 //!
 //! `TAPKEEP_CRASH_SEEDS=N` tries N random power cuts at each place instead of a few, and every operation of each
 //! recovery.
@@ -51,7 +51,8 @@ fn schedules() -> Vec<Schedule> {
     vec![rotating, lagging, timed, mixed, held, syncing]
 }
 
-/// The random power cuts to try at each place, and how many operations of a recovery to leave out between two.
+/// The random power cuts to try at each place, and how many operations of a recovery to leave out between
+/// two.
 fn effort() -> (u64, usize) {
     match std::env::var("TAPKEEP_CRASH_SEEDS") {
         Ok(text) => (text.parse().expect("TAPKEEP_CRASH_SEEDS is a number"), 1),

@@ -1,5 +1,5 @@
-//! Every operation of a run fails once, in each of the ways a disk knows; the run goes on, what was synced stays, what is
-//! lost is counted exactly, what is doubtful is marked. And a full disk is survived.
+//! Every operation of a run fails once, in each of the ways a disk knows; the run goes on, what was synced
+//! stays, what is lost is counted exactly, what is doubtful is marked. And a full disk is survived.
 
 // A test may fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

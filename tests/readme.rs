@@ -23,6 +23,22 @@ fn traffic(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
     file
 }
 
+/// The capture file that the README speaks of; generated traffic begins at that time.
+const CAPTURE: &str = "capture_20241231_143052_0001.pcap";
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap()
+}
+
+/// A data directory that holds generated traffic.
+fn replayed(dir: &Path) -> PathBuf {
+    let (input, data) = (traffic(dir, "input.pcap", &["--count", "10000"]), dir.join("data"));
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_tapkeep"));
+    let done = replay.arg("replay").arg(&input).arg("--data-dir").arg(&data).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    data
+}
+
 /// What `command`, a program or a pipe, prints by way of a shell; its first program must succeed.
 fn shell(command: &str) -> String {
     let command = format!("{command}; exit ${{PIPESTATUS[0]}}");
@@ -90,14 +106,15 @@ fn the_searches_of_the_readme_work_as_printed() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    traffic(dir.path(), "FILE", &["--count", "10000"]);
-    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let data = replayed(dir.path());
+    std::fs::copy(data.join("pcaps").join(CAPTURE), dir.path().join("FILE")).unwrap();
+    let readme = readme();
     let blocks = readme.lines().filter_map(|line| line.strip_prefix("    tshark "));
     let cells =
         readme.lines().flat_map(|line| line.split('`')).filter_map(|cell| cell.strip_prefix("tshark "));
     let mut tried = 0;
     for search in blocks.chain(cells) {
-        let search = search.replace("capture_20241231_143052_0001.pcap", "FILE");
+        let search = search.replace(CAPTURE, "FILE");
         let answer = shell(&format!("cd {} && tshark {search}", dir.path().display()));
         for expected in ["-z io,phs", "-Y http ", "tcp.len > 1400"] {
             assert!(
@@ -108,4 +125,79 @@ fn the_searches_of_the_readme_work_as_printed() {
         tried += 1;
     }
     assert!(tried >= 8, "only {tried} searches found in README.md");
+}
+
+/// Every whole `tapkeep` command that the README prints, in a block or between backticks, without pipes and remarks.
+fn commands(readme: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let joined = readme.replace("\\\n", " ");
+    let blocks = joined.lines().filter(|line| line.starts_with("    ")).map(str::to_owned);
+    let spans = readme.split('`').skip(1).step_by(2).map(|span| span.replace('\n', " "));
+    let spans = spans.filter(|span| span.starts_with("tapkeep "));
+    for text in blocks.chain(spans) {
+        let Some(at) = text.find("tapkeep ").filter(|at| *at == 0 || text[..*at].ends_with(' ')) else {
+            continue;
+        };
+        let command = text[at..].split(['|', '#']).next().unwrap().trim();
+        let word = command.split_whitespace().nth(1).unwrap_or_default();
+        let known = ["run", "replay", "list", "extract", "hold", "release", "status", "config", "index"];
+        if known.contains(&word) && !command.contains('…') {
+            found.push(command.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn the_commands_of_the_readme_are_understood_and_do_what_they_can_here() {
+    if !require(&["python3", "bash"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = replayed(dir.path());
+    let program = Path::new(env!("CARGO_BIN_EXE_tapkeep")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let commands = commands(&readme());
+    for command in &commands {
+        let line = command.replace("/srv/backup/tapkeep", data.to_str().unwrap());
+        // These would go on for ever, or need what is not there.
+        let stays = ["run", "replay"].iter().any(|word| line.split(' ').nth(1) == Some(word));
+        let line = if stays { format!("{line} --help") } else { line };
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &line]).current_dir(dir.path()).env("PATH", &path).env("TZ", "UTC");
+        bash.env("TAPKEEP_SERVICE_RUNTIME_DIR", dir.path().join("run")).env("TAPKEEP_DATA_DIR", &data);
+        let said = bash.output().unwrap();
+        let told = String::from_utf8_lossy(&said.stderr);
+        let code = said.status.code().unwrap();
+        let expected = if line == "tapkeep status" { &[2][..] } else { &[0, 3] };
+        assert!(expected.contains(&code) && !told.contains("Usage:"), "{line}: {code}\n{told}");
+    }
+    assert!(commands.len() >= 15, "only {commands:?}");
+    assert!(
+        dir.path().join("evidence.pcap").metadata().unwrap().len() > 24,
+        "the printed range finds packets"
+    );
+}
+
+#[test]
+fn the_settings_table_of_the_readme_is_that_of_the_program() {
+    let readme = readme();
+    let mut told: Vec<Vec<String>> = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| environment | key"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('|').skip(1).take(3).map(|cell| cell.trim().replace('`', "")).collect())
+        .collect();
+    let cell = |text: Option<&str>, none: &str| text.filter(|t| !t.is_empty()).unwrap_or(none).to_owned();
+    let mut known: Vec<Vec<String>> = tapkeep::config::keys::KEYS
+        .iter()
+        .map(|key| {
+            let none = if key.env() == "WIRESHARK_FILTER" { "empty" } else { "none" };
+            vec![key.env().to_owned(), cell(key.toml(), "—"), cell(Some(&key.default_text()), none)]
+        })
+        .collect();
+    told.sort();
+    known.sort();
+    assert_eq!(told, known);
 }

@@ -52,7 +52,7 @@ pub enum End {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// It cannot be opened.
-    #[error("cannot open {path}: {source}")]
+    #[error("open {path}: {source}; check its name, and that you may read it")]
     Open {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum ImportError {
         source: io::Error,
     },
     /// The system refused to read on.
-    #[error("cannot read {path} on from byte {offset}: {source}")]
+    #[error("read {path} on from byte {offset}: {source}; the packets before it were read")]
     Read {
         /// The file.
         path: PathBuf,
@@ -78,7 +78,7 @@ pub enum ImportError {
         looks: Cow<'static, str>,
     },
     /// A capture file of a kind that is not supported.
-    #[error("cannot import {path}: {what}; `editcap -F pcap` may convert it")]
+    #[error("import {path}: {what}; `editcap -F pcap` may convert it")]
     Unsupported {
         /// The file.
         path: PathBuf,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::Common;
 use super::output::{Exit, Output, UsageError};
@@ -60,13 +61,18 @@ pub(super) fn config(args: &ConfigArgs, common: &Common, out: &mut Output) -> Re
     }
 }
 
+/// What `show` says in JSON of a configuration that cannot be read; `check` always has an answer.
+pub(super) fn empty(args: &ConfigArgs) -> Option<Value> {
+    let empty = || json!({ "data_dir": null, "data_dir_from": null, "settings": [] });
+    matches!(args.what, What::Show { json: true }).then(empty)
+}
+
 /// The one mistake that only libpcap finds.
 fn check_filter(filter: &str, json: bool, out: &mut Output) -> Result<Exit> {
     let error = Filter::compile(filter, LinkType::ETHERNET).err().map(|error| error.to_string());
     if json {
-        let mistakes: Vec<_> =
-            error.iter().map(|text| serde_json::json!({ "text": text, "warning": false })).collect();
-        out.json(&serde_json::json!({ "mistakes": mistakes, "count": mistakes.len() }))?;
+        let mistakes: Vec<_> = error.iter().map(|text| json!({ "text": text, "warning": false })).collect();
+        out.json(&json!({ "mistakes": mistakes, "count": mistakes.len() }))?;
         return Ok(if error.is_some() { Exit::Usage } else { Exit::Ok });
     }
     match error {

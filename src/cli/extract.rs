@@ -5,11 +5,12 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use chrono::Local;
 use clap::Args;
 
 use super::output::{Exit, Output, UsageError};
+use super::table::counted;
 use super::time::RangeArgs;
 use super::{Context, read_ledger};
 use crate::capture::filter::Filter;
@@ -96,7 +97,11 @@ pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -
         let path = args.write.as_deref().unwrap_or(Path::new("-"));
         extraction.to_file(path, format, &sources, &filter, out)?
     };
-    out.note(format_args!("{} packets, {} bytes, from {} files", found.packets, found.bytes, sources.len()));
+    if !sources.is_empty() {
+        let [packets, bytes] = [(found.packets, "packet"), (found.bytes, "byte")].map(|(n, t)| counted(n, t));
+        let files = counted(sources.len() as u64, "file");
+        out.note(format_args!("{packets}, {bytes}, from {files}"));
+    }
     Ok(match found {
         Found { damaged: true, .. } => Exit::Damaged,
         Found { packets: 0, .. } if range.is_bounded() || !expression.trim().is_empty() => Exit::NothingLeft,
@@ -131,15 +136,25 @@ impl Extraction {
             .filter(|facts| may_hold(facts.first, facts.last))
             .map(|facts| Source::Own(facts.name))
             .collect();
-        if !self.layout.captures().is_dir() {
-            out.note(format_args!(
-                "no packets are kept in {}: nothing was recorded yet, or it is with SAVE_PCAP=false",
-                context.data_dir
-            ));
-        } else if sources.is_empty() {
-            out.note(format_args!("no capture file in {} has such packets", context.data_dir));
+        if sources.is_empty() {
+            out.note(self.nothing(view.rows.len(), context));
         }
         Ok(sources)
+    }
+
+    /// Why there is nothing to look into.
+    fn nothing(&self, known: usize, context: &Context) -> String {
+        let (dir, captures) = (&context.data_dir, self.layout.captures());
+        match () {
+            () if !dir.path.exists() => format!("no packets: {dir} does not exist"),
+            () if !captures.exists() => format!(
+                "no packets: {dir} holds no capture files; with SAVE_PCAP=false none are written, \
+                 and packets cannot be extracted"
+            ),
+            () if known == 0 => format!("no packets: {dir} holds no capture files yet"),
+            () if !self.range.is_bounded() => format!("no packets: the capture files in {dir} are empty"),
+            () => format!("no packets: no capture file in {dir} has any of that time"),
+        }
     }
 
     fn named(&self, file: &Path) -> Result<Source> {
@@ -149,9 +164,12 @@ impl Extraction {
         {
             return Ok(Source::Own(name));
         }
-        if !file.exists() {
+        let Ok(meta) = file.metadata() else {
             let captures = self.layout.captures();
             bail!("find {}: it is neither in {} nor a path to a file", file.display(), captures.display());
+        };
+        if !meta.is_file() && !meta.is_dir() {
+            bail!("read {}: it is no regular file; save it to one, or replay it", file.display());
         }
         Ok(Source::Foreign(file.to_owned()))
     }
@@ -204,18 +222,17 @@ impl Extraction {
         filter: &Filter,
         out: &mut Output,
     ) -> Result<Found> {
-        let regular = path.symlink_metadata().map_or(true, |meta| meta.is_file());
-        let beside = if regular { with_suffix(path, ".tmp") } else { path.to_owned() };
+        // What a link leads to is replaced, not the link.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let regular = path.metadata().map_or(true, |meta| meta.is_file());
+        let suffix = format!(".{}.tmp", std::process::id());
+        let beside = if regular { with_suffix(path, &suffix) } else { path.to_owned() };
         let mut options = OpenOptions::new();
-        options.write(true).create(regular).truncate(regular).mode(0o600);
-        let open = || -> io::Result<_> {
-            let file = options.open(&beside)?;
-            if regular {
-                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-            }
-            Ok(file)
-        };
-        let file = open().with_context(|| format!("create {}", beside.display()))?;
+        options.write(true).create_new(regular).mode(0o600);
+        let file = options.open(&beside).map_err(|error| {
+            let path = path.display();
+            anyhow!("create {path}: {error}; name a file in a directory that exists and that you may write")
+        })?;
         let result = (|| -> Result<Found> {
             let mut sink = Sink::new(Box::new(file), format)?;
             let found = self.copy(sources, filter, &mut sink, out)?;

@@ -61,7 +61,10 @@ pub(super) fn release(args: &HoldArgs, context: &Context, out: &mut Output) -> R
 }
 
 fn nothing(context: &Context, out: &mut Output) -> Result<Exit> {
-    out.note(format_args!("no capture file in {} has packets of that time", context.data_dir));
+    out.note(match context.data_dir.path.exists() {
+        true => format!("no capture file in {} has packets of that time", context.data_dir),
+        false => format!("no capture files: {} does not exist", context.data_dir),
+    });
     Ok(Exit::NothingLeft)
 }
 
@@ -110,7 +113,7 @@ fn choose(args: &HoldArgs, rows: &[Row], context: &Context) -> Result<Vec<Captur
         let base = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or(file);
         let name: CaptureName = base.parse().map_err(|error| UsageError(format!("{error}")))?;
         if !rows.iter().any(|row| row.facts.name == name) {
-            bail!("find {name}: it is not in {}", context.data_dir);
+            bail!("find {name}: it is not in {}; tapkeep list shows what is", context.data_dir);
         }
         chosen.push(name);
     }

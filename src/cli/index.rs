@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{Exit, Output};
 use super::progress::Bar;
+use super::table::counted;
 use super::{Context, read_ledger};
 use crate::daemon::setup::DataDirectory;
 use crate::index::rebuild;
@@ -55,9 +56,14 @@ fn rebuild_index(context: &Context, out: &mut Output) -> Result<Exit> {
     rebuild::replace(&layout.index(), &catalog)?;
     let files = catalog.captures().count();
     let parts = listing.iter().filter(|file| file.name.ends_with(Role::Part.suffix())).count();
-    out.line(format_args!("rebuilt {} from {files} capture files", layout.index().display()))?;
+    out.line(format_args!(
+        "rebuilt {} from {}",
+        layout.index().display(),
+        counted(files as u64, "capture file")
+    ))?;
     if parts > 0 {
-        out.note(format_args!("{parts} unfinished files are salvaged when the service starts"));
+        let parts = counted(parts as u64, "unfinished file");
+        out.note(format_args!("{parts} not in it: salvaged when the service starts"));
     }
     Ok(Exit::Ok)
 }

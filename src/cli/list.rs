@@ -85,6 +85,11 @@ pub fn list(
     Ok(Exit::Ok)
 }
 
+/// The answer of no files, in JSON.
+pub(super) fn empty() -> Value {
+    Answer::default().json(0)
+}
+
 #[derive(Default)]
 struct Answer {
     /// What is left of it.
@@ -105,7 +110,10 @@ fn gather(
     let ledger = || ledger(&layout.ledger());
     let mut view = Viewer { layout: &layout, fs: &RealFs::default(), ledger: &ledger }.look()?;
     let up_ms = u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX);
-    let service = ServiceState::find(place.runtime_dir, place.data_dir).filter(|state| state.is_fresh(up_ms));
+    let service = ServiceState::find(place.runtime_dir, place.data_dir)
+        .ok()
+        .flatten()
+        .filter(|state| state.is_fresh(up_ms));
     if let Some(told) = service.and_then(|state| state.recording) {
         let told_of =
             |row: &&mut Row| (row.facts.state, row.facts.name.number()) == (State::Recording, told.index);

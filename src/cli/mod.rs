@@ -18,7 +18,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{DataDir, Loaded, Sources, load};
@@ -26,6 +25,7 @@ use crate::store::entry::Entry;
 use crate::store::ledger;
 use crate::sys::fs::RealFs;
 use output::{Exit, Output, UsageError};
+use serde_json::{Value, json};
 
 /// The flight recorder of a network tap
 #[derive(Debug, Parser)]
@@ -46,10 +46,10 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Common {
     /// The data directory
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 900)]
     data_dir: Option<PathBuf>,
     /// The configuration file [default: /etc/tapkeep/tapkeep.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 901)]
     config: Option<PathBuf>,
 }
 
@@ -84,17 +84,34 @@ struct Context {
 
 /// Runs the command line; returns how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let args: Vec<_> = args.into_iter().collect();
     let mut out = Output::stdio();
-    match Cli::try_parse_from(args) {
-        Ok(cli) => {
-            let result = answer(cli, &mut out);
-            out.finish(result)
-        }
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
         Err(error) => {
-            let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Nothing is to be done about a stream that cannot be written.
-            let _ = error.print();
-            if shown { Exit::Ok } else { Exit::Usage }
+            let exit = out.parser(&error);
+            let asks = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
+            let told = if asks && exit != Exit::Ok { out.json(&json!({})) } else { Ok(()) };
+            return out.finish(told.map(|()| exit).map_err(Into::into));
+        }
+    };
+    let empty = cli.command.empty_answer();
+    let result = answer(cli, &mut out);
+    if let Some(empty) = empty.filter(|_| result.is_err() && !out.has_answered_in_json()) {
+        // If it cannot be written, what failed before is still the thing to tell.
+        let _ = out.json(&empty);
+    }
+    out.finish(result)
+}
+
+impl Command {
+    /// What is printed in JSON when there is no answer; none unless JSON is asked for.
+    fn empty_answer(&self) -> Option<Value> {
+        match self {
+            Self::List(args) if args.json => Some(list::empty()),
+            Self::Status(args) if args.json => Some(status::empty()),
+            Self::Config(args) => config::empty(args),
+            _ => None,
         }
     }
 }
@@ -111,7 +128,7 @@ fn answer(cli: Cli, out: &mut Output) -> Result<Exit> {
         Command::Extract(args) => extract::extract(&args, &Context::of_query(&common, out)?, out),
         Command::Hold(args) => hold::hold(&args, &Context::of_query(&common, out)?, out),
         Command::Release(args) => hold::release(&args, &Context::of_query(&common, out)?, out),
-        Command::Status(args) => status::status(&args, &Context::of_query(&common, out)?, out),
+        Command::Status(args) => status::status(&args, &common, out),
         Command::Config(args) => config::config(&args, &common, out),
         Command::Index(args) => index::index(&args, &Context::of_query(&common, out)?, out),
     }

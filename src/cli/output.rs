@@ -25,6 +25,8 @@ pub enum Exit {
     Warning,
     /// What monitoring calls critical; likewise.
     Critical,
+    /// What monitoring calls unknown; likewise.
+    Unknown,
 }
 
 impl Exit {
@@ -34,7 +36,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Failure | Self::Warning => 1,
             Self::Usage | Self::Critical => 2,
-            Self::NothingLeft => 3,
+            Self::NothingLeft | Self::Unknown => 3,
             Self::Damaged => 4,
         }
     }
@@ -46,7 +48,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A mistake of the caller's, in one sentence; ends with [`Exit::Usage`].
+/// A mistake of the caller's, or several, a line each; ends with [`Exit::Usage`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
@@ -57,6 +59,7 @@ pub struct Output {
     err: Box<dyn Write>,
     colour: bool,
     terminal: bool,
+    json: bool,
 }
 
 impl Output {
@@ -71,12 +74,13 @@ impl Output {
             err: Box::new(io::stderr()),
             colour: terminal && !no_colour && !dumb,
             terminal,
+            json: false,
         }
     }
 
     /// Two given streams, for tests.
     pub fn to(out: impl Write + 'static, err: impl Write + 'static, colour: bool) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), colour, terminal: false }
+        Self { out: Box::new(out), err: Box::new(err), colour, terminal: false, json: false }
     }
 
     /// Whether standard output is a terminal.
@@ -110,8 +114,30 @@ impl Output {
     /// # Errors
     /// Those of writing.
     pub fn json(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
+        self.json = true;
         serde_json::to_writer(&mut self.out, value)?;
         writeln!(self.out)
+    }
+
+    /// Whether a JSON document was printed, or tried to be.
+    pub fn has_answered_in_json(&self) -> bool {
+        self.json
+    }
+
+    /// What the command line's own parser refuses, or prints when asked for help.
+    pub fn parser(&mut self, error: &clap::Error) -> Exit {
+        if !error.use_stderr() {
+            // Nothing is to be done about a stream that cannot be written.
+            let _ = error.print();
+            return Exit::Ok;
+        }
+        let text = error.render().to_string();
+        let _ = self.out.flush();
+        let text = text.replacen("error: ", "tapkeep: error: ", 1);
+        for line in text.lines() {
+            let _ = writeln!(self.err, "{}", Escaped(line));
+        }
+        Exit::Usage
     }
 
     /// Hands on what was written so far.
@@ -129,7 +155,14 @@ impl Output {
 
     /// What failed, with its causes.
     pub fn error(&mut self, error: &anyhow::Error) {
-        self.say("error", format_args!("{error:#}"));
+        match error.downcast_ref() {
+            Some(UsageError(lines)) => lines.lines().for_each(|line| self.say("error", line)),
+            // Only the answer is written without a word on what is written.
+            None if error.is::<io::Error>() && error.chain().count() == 1 => {
+                self.say("error", format_args!("write the answer: {error}; look at where it goes"));
+            }
+            None => self.say("error", with_causes(error)),
+        }
     }
 
     /// Nothing is to be done about a standard error that cannot be written.
@@ -151,6 +184,15 @@ impl Output {
             }
         }
     }
+}
+
+/// An error and those of its causes that it does not tell of itself.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match &*told {
+        "" => cause,
+        told if told.contains(&cause) => told.to_owned(),
+        told => format!("{told}: {cause}"),
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

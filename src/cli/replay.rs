@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::output::{Exit, Output};
 use super::progress::Bar;
+use super::table::counted;
 use super::{Common, log, read_config, run};
 use crate::config::Loaded;
 use crate::daemon::replay;
@@ -63,11 +64,13 @@ pub(super) fn of_files(
     let replayed = replayed?;
     let how = if stop.load(Ordering::Relaxed) { "stopped early: " } else { "" };
     out.line(format_args!(
-        "{how}replayed {} packets, {} bytes, into {data_dir}",
-        replayed.packets, replayed.bytes
+        "{how}replayed {}, {}, into {data_dir}",
+        counted(replayed.packets, "packet"),
+        counted(replayed.bytes, "byte")
     ))?;
     if replayed.unwritten > 0 {
-        anyhow::bail!("{} packets could not be written", replayed.unwritten);
+        let lost = counted(replayed.unwritten, "packet");
+        anyhow::bail!("{lost} could not be written to {data_dir}; the messages before say why");
     }
     Ok(match () {
         () if stop.load(Ordering::Relaxed) => Exit::Failure,

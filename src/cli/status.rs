@@ -1,12 +1,14 @@
 //! `tapkeep status`: how the service is, for people and for whatever watches it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::Context;
 use super::output::{Exit, Output};
-use super::table::{bytes, count, duration};
+use super::table::{bytes, count, counted, duration};
+use super::{Common, Context};
 use crate::daemon::{Activity, ServiceState};
+use crate::store::losses::Losses;
 use crate::sys::clock::{Clock, RealClock};
 
 /// What `status` is asked.
@@ -17,29 +19,68 @@ use crate::sys::clock::{Clock, RealClock};
 pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
-pub(super) fn status(args: &StatusArgs, context: &Context, out: &mut Output) -> Result<Exit> {
-    let runtime_dir = &context.loaded.config.service.runtime_dir;
-    let state = ServiceState::find(runtime_dir, &context.data_dir.path);
+/// What is said in JSON when no service is found.
+pub(super) fn empty() -> Value {
+    document(false, None)
+}
+
+fn document(running: bool, service: Option<&ServiceState>) -> Value {
+    json!({
+        "running": running,
+        "from": service.map(|state| &state.started),
+        "to": service.map(|state| &state.updated),
+        "losses": service.map_or(Losses::UNKNOWN, |state| state.losses),
+        "service": service,
+    })
+}
+
+/// Speaks as monitoring expects: whatever keeps it from an answer is "unknown".
+pub(super) fn status(args: &StatusArgs, common: &Common, out: &mut Output) -> Result<Exit> {
+    let found = Context::of_query(common, out).and_then(|context| {
+        let runtime_dir = &context.loaded.config.service.runtime_dir;
+        let state = ServiceState::find(runtime_dir, &context.data_dir.path);
+        let state = state.with_context(|| format!("read the state in {}", runtime_dir.display()))?;
+        Ok((state, context))
+    });
+    match found {
+        Ok((state, context)) => tell(state, args.json, &context, out),
+        Err(error) => {
+            if args.json {
+                out.json(&empty())?;
+            }
+            out.error(&error);
+            Ok(Exit::Unknown)
+        }
+    }
+}
+
+fn tell(state: Option<ServiceState>, json: bool, context: &Context, out: &mut Output) -> Result<Exit> {
     let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
     let running = state.as_ref().is_some_and(|state| state.is_fresh(up_ms));
-    if args.json {
-        out.json(&serde_json::json!({ "running": running, "service": state }))?;
+    if json {
+        out.json(&document(running, state.as_ref()))?;
     }
-    let Some(state) = state.filter(|_| running) else {
-        out.note(format_args!(
-            "no service that records into {} tells its state in {}",
-            context.data_dir,
-            runtime_dir.display()
-        ));
+    let runtime_dir = context.loaded.config.service.runtime_dir.display();
+    let Some(state) = state else {
+        let place = &context.data_dir;
+        out.note(format_args!("no service that records into {place} tells its state in {runtime_dir}"));
         return Ok(Exit::Critical);
     };
-    if !args.json {
+    if !running {
+        let ServiceState { pid, updated, .. } = &state;
+        out.note(format_args!(
+            "the service (process {pid}) told its state in {runtime_dir} last at {updated}; it has ended or hangs"
+        ));
+        return Ok(Exit::Critical);
+    }
+    if !json {
         show(&state, out)?;
     }
-    let lost = state.losses.by_cause().iter().any(|(_, lost)| lost.is_some_and(|lost| lost > 0));
+    // What nobody can count is shown, and no reason to warn for ever.
+    let lost = state.losses.by_cause().iter().any(|(_, lost)| lost.is_some_and(|n| n > 0));
     let waiting = !matches!(state.activity, Activity::Capturing);
     Ok(if lost || waiting || state.index_stale { Exit::Warning } else { Exit::Ok })
 }
@@ -58,7 +99,7 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
     )?;
     let bits = state.byte_rate * 8.0 / 1e6;
     line("Rate", format!("{} packets/s, {bits:.1} Mb/s", count(state.packet_rate.round() as u64)))?;
-    line("Received", format!("{} packets, {}", count(state.packets), bytes(state.bytes)))?;
+    line("Received", format!("{}, {}", counted(state.packets, "packet"), bytes(state.bytes)))?;
     let lost: Vec<_> = state
         .losses
         .by_cause()
@@ -70,7 +111,7 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
         let percent = recording.size * 100 / recording.rotation_size.max(1);
         line(
             "Recording",
-            format!("{}, {} packets, {percent} % full", recording.name, count(recording.packets)),
+            format!("{}, {}, {percent} % full", recording.name, counted(recording.packets, "packet")),
         )?;
     }
     let unsynced = state.oldest_unsynced_ms.map_or_else(

@@ -169,6 +169,11 @@ pub fn count(n: u64) -> String {
     text
 }
 
+/// A count of things: `1 packet`, `4,631 packets`.
+pub fn counted(n: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// Bytes to three digits in decimal units: `999 B`, `1.25 kB`, `99.9 MB`.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -207,6 +212,7 @@ mod tests {
     #[test]
     fn quantities_read_as_people_write_them() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1, 2_000].map(|n| counted(n, "file")), ["0 files", "1 file", "2,000 files"]);
         let sizes =
             [0, 999, 1_000, 9_994, 9_995, 99_949, 99_950, 999_499, 999_500, 100_000_000, u64::MAX].map(bytes);
         assert_eq!(

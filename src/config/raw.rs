@@ -25,7 +25,8 @@ pub const MAX_FILE: u64 = 1 << 20;
 const MAX_SYNTAX_ERRORS: usize = 4;
 
 /// Every `TAPKEEP_…` variable must be a key, except those of the project's own tests.
-const NOT_KEYS: [&str; 2] = ["TAPKEEP_CORPORA", "TAPKEEP_CRASH_SEEDS"];
+const NOT_KEYS: [&str; 4] =
+    ["TAPKEEP_CORPORA", "TAPKEEP_CRASH_SEEDS", "TAPKEEP_TEST_REQUIRE", "TAPKEEP_UPDATE_SNAPSHOTS"];
 
 /// Systemd's name for the directory that it made for the service; several are separated by colons.
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
@@ -175,7 +176,9 @@ impl Raw {
         match read_text(path) {
             Ok(None) if !must_exist => {}
             Ok(Some(text)) => self.add_toml(path, &text),
-            Ok(None) => self.mistakes.push(unusable(path, "it does not exist".to_owned())),
+            Ok(None) => {
+                self.mistakes.push(unusable(path, "it does not exist; name another with --config".to_owned()))
+            }
             Err(problem) => self.mistakes.push(unusable(path, problem)),
         }
     }

@@ -35,6 +35,9 @@ pub(super) const SPARE_PARCELS: usize = 64;
 /// The longest a packet stays in a part-filled block while the recorder is idle.
 const HAND_ON: Duration = Duration::from_millis(500);
 
+/// Nobody told us what the network card, the kernel and the program that recorded a capture file have lost.
+const UNCOUNTED: Losses = Losses { nic: None, kernel: None, ..Losses::NONE };
+
 /// How often the kernel's drop counters are read.
 const COUNT_DROPS: Duration = Duration::from_millis(250);
 
@@ -76,13 +79,14 @@ impl Feeder {
         }
     }
 
-    /// Takes a packet, waiting for a block if all are in use; `false` if the recorder is gone.
+    /// Takes a packet of a capture file, waiting for a block if all are in use; `false` if the recorder is gone.
     pub fn push_patiently(&mut self, frame: &Frame<'_>, format: Format) -> bool {
         if self.block.as_mut().is_some_and(|block| block.format() == format && block.push(frame)) {
             return true;
         }
         self.hand_on();
         let Some(mut block) = self.pool.wait(format) else { return false };
+        self.lost += UNCOUNTED;
         block.since = self.clock.now().up;
         let taken = block.push(frame);
         self.block = Some(block);

@@ -3,7 +3,7 @@
 //! Every counter is 64 bits wide, has one meaning and one writer, and never goes back.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -238,28 +238,47 @@ pub struct ServiceState {
 /// The name of the state file of the service that has it to itself.
 const STATE_FILE: &str = "state.json";
 
+/// The largest state that is read, bytes.
+const MAX_STATE: u64 = 1 << 20;
+
+/// States looked at, at most.
+const MAX_STATES: usize = 64;
+
 /// Age from which a state tells nothing of the present, milliseconds.
 pub const STALE_MS: u64 = 10_000;
 
 impl ServiceState {
     /// The state of the service that writes `data_dir`, as told below `runtime_dir`; `None` if there is none.
-    pub fn find(runtime_dir: &Path, data_dir: &Path) -> Option<Self> {
-        let data_dir = data_dir.canonicalize().ok()?;
-        Self::all(runtime_dir).into_iter().find(|state| state.data_dir == data_dir)
+    ///
+    /// # Errors
+    /// If `runtime_dir` is there and cannot be listed.
+    pub fn find(runtime_dir: &Path, data_dir: &Path) -> io::Result<Option<Self>> {
+        let Ok(data_dir) = data_dir.canonicalize() else { return Ok(None) };
+        Ok(Self::all(runtime_dir)?.into_iter().find(|state| state.data_dir == data_dir))
     }
 
     /// Every state told below `runtime_dir`, the one of the plain name first.
-    pub fn all(runtime_dir: &Path) -> Vec<Self> {
-        let Ok(entries) = std::fs::read_dir(runtime_dir) else { return Vec::new() };
+    fn all(runtime_dir: &Path) -> io::Result<Vec<Self>> {
+        let entries = match std::fs::read_dir(runtime_dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<_> =
             names.filter(|name| name.starts_with("state") && name.ends_with(".json")).collect();
         names.sort_by_key(|name| (name != STATE_FILE, name.clone()));
-        names.iter().filter_map(|name| Self::read(&runtime_dir.join(name))).collect()
+        names.truncate(MAX_STATES);
+        Ok(names.iter().filter_map(|name| Self::read(&runtime_dir.join(name))).collect())
     }
 
+    /// Reads with suspicion: what is no file, is large or makes no sense is as good as not there.
     fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+        if !path.symlink_metadata().ok()?.is_file() {
+            return None;
+        }
+        let mut text = Vec::new();
+        File::open(path).ok()?.take(MAX_STATE).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Whether it tells of the present, `up_ms` milliseconds after boot.
@@ -272,26 +291,35 @@ impl ServiceState {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
+    data_dir: PathBuf,
     fs: RealFs,
 }
 
 impl StateFile {
     /// Takes `state.json` below `runtime_dir`, or, if a live service of another data directory has it, one with our process
     /// id in its name.
-    pub(super) fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> std::io::Result<Self> {
+    pub(super) fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> io::Result<Self> {
         let fs = RealFs::for_dir(data_dir);
         if !runtime_dir.is_dir() {
             std::fs::create_dir_all(runtime_dir)?;
             fs.give(&File::open(runtime_dir)?)?;
         }
-        let plain = runtime_dir.join(STATE_FILE);
-        let taken = ServiceState::read(&plain).is_some_and(|s| s.is_fresh(up_ms) && s.data_dir != data_dir);
-        let name = if taken { format!("state.{}.json", std::process::id()) } else { STATE_FILE.to_owned() };
-        Ok(Self { path: runtime_dir.join(name), fs })
+        let mut claimed = Self { path: runtime_dir.join(STATE_FILE), data_dir: data_dir.to_owned(), fs };
+        claimed.give_way(up_ms);
+        Ok(claimed)
+    }
+
+    /// Leaves the name to another live service that has it, as may be found out only when two have started together.
+    fn give_way(&mut self, up_ms: u64) {
+        let told = ServiceState::read(&self.path);
+        if told.is_some_and(|told| told.is_fresh(up_ms) && told.data_dir != self.data_dir) {
+            self.path.set_file_name(format!("state.{}.json", std::process::id()));
+        }
     }
 
     /// Replaces its contents.
-    pub(super) fn write(&self, state: &ServiceState) -> std::io::Result<()> {
+    pub(super) fn write(&mut self, state: &ServiceState) -> io::Result<()> {
+        self.give_way(state.updated_up_ms);
         let new = self.path.with_extension(format!("{}.new", std::process::id()));
         let mut file = File::create(&new)?;
         self.fs.give(&file)?;
@@ -302,6 +330,96 @@ impl StateFile {
 
 impl Drop for StateFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if ServiceState::read(&self.path).is_some_and(|told| told.data_dir == self.data_dir) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(data_dir: &Path, updated_up_ms: u64) -> ServiceState {
+        ServiceState { data_dir: data_dir.to_owned(), updated_up_ms, ..ServiceState::default() }
+    }
+
+    /// A runtime directory and the data directories of two services.
+    fn place() -> (tempfile::TempDir, PathBuf, [PathBuf; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let data = ["a", "b"].map(|name| root.join(name));
+        data.iter().for_each(|data| std::fs::create_dir(data).unwrap());
+        (dir, root.join("run"), data)
+    }
+
+    #[test]
+    fn a_live_service_keeps_its_state_file_and_both_are_found() {
+        let (_dir, run, [a, b]) = place();
+        let mut first = StateFile::claim(&run, &a, 1_000).unwrap();
+        first.write(&state(&a, 1_000)).unwrap();
+        let mut second = StateFile::claim(&run, &b, 2_000).unwrap();
+        second.write(&state(&b, 2_000)).unwrap();
+        assert_eq!(first.path, run.join("state.json"));
+        assert_eq!(second.path, run.join(format!("state.{}.json", std::process::id())));
+        let found = |data: &Path| ServiceState::find(&run, data).unwrap().map(|state| state.updated_up_ms);
+        assert_eq!((found(&a), found(&b.join("../b"))), (Some(1_000), Some(2_000)));
+        drop(first);
+        assert_eq!((found(&a), found(&b)), (None, Some(2_000)));
+        drop(second);
+        assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_that_start_together_part_at_the_first_write() {
+        let (_dir, run, [a, b]) = place();
+        let mut first = StateFile::claim(&run, &a, 1_000).unwrap();
+        let mut second = StateFile::claim(&run, &b, 1_000).unwrap();
+        first.write(&state(&a, 1_000)).unwrap();
+        second.write(&state(&b, 1_001)).unwrap();
+        assert_ne!(first.path, second.path);
+        drop(second);
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), Some(state(&a, 1_000)));
+    }
+
+    #[test]
+    fn a_stale_state_is_taken_over_and_ones_own_is_kept() {
+        let (_dir, run, [a, b]) = place();
+        let mut dead = StateFile::claim(&run, &a, 1_000).unwrap();
+        dead.write(&state(&a, 1_000)).unwrap();
+        let stale = 1_001 + STALE_MS;
+        let plain = run.join(STATE_FILE);
+        assert_eq!(StateFile::claim(&run, &b, stale).unwrap().path, plain);
+        assert_eq!(StateFile::claim(&run, &a, 1_500).unwrap().path, plain, "a restart finds its own");
+    }
+
+    #[test]
+    fn age_counts_and_a_state_of_the_future_is_of_another_boot() {
+        let told = state(Path::new("/d"), 5_000);
+        assert!(told.is_fresh(5_000) && told.is_fresh(5_000 + STALE_MS));
+        assert!(!told.is_fresh(5_001 + STALE_MS) && !told.is_fresh(4_999));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_not_there() {
+        let (_dir, run, [a, _]) = place();
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), None, "no runtime directory");
+        std::fs::create_dir_all(run.join("state.d.json")).unwrap();
+        let good = serde_json::to_vec(&state(&a, 1)).unwrap();
+        let padded = [&vec![b' '; MAX_STATE as usize], &good[..]].concat();
+        for (name, text) in [
+            ("state.json", &b"{"[..]),
+            ("state.1.json", b"\xff"),
+            ("state.2.json", &padded),
+            ("notes.json", &good),
+        ] {
+            std::fs::write(run.join(name), text).unwrap();
+        }
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), None);
+        std::fs::write(run.join("state.3.json"), &good).unwrap();
+        assert_eq!(ServiceState::find(&run, &a).unwrap(), Some(state(&a, 1)));
+        assert!(ServiceState::find(&a.join("none"), &a).unwrap().is_none());
+        std::fs::write(a.join("file"), "").unwrap();
+        assert!(ServiceState::find(&a.join("file"), &a).is_err(), "not a directory");
     }
 }

@@ -10,10 +10,9 @@ use super::feed::Feeder;
 use super::health::Health;
 use super::pipeline::{Pipeline, Plan};
 use super::setup::DataDirectory;
-use crate::capture::replay::{End, Import};
+use crate::capture::replay::{End, Import, ImportError};
 use crate::packet::{LinkType, MAX_SNAPLEN};
 use crate::store::format::Format;
-use crate::store::losses::Losses;
 use crate::sys::clock::RealClock;
 
 /// What a replay has taken in.
@@ -48,19 +47,18 @@ pub fn replay(
     progress: &mut dyn FnMut(Progress),
     warn: &mut dyn FnMut(String),
 ) -> anyhow::Result<Replayed> {
-    // Every file must at least open before anything is written.
-    let sizes: Vec<_> =
-        files.iter().map(|file| Ok(Import::open(file)?.total())).collect::<anyhow::Result<_>>()?;
+    // Every file must at least open before anything is written. A pipe opens only once.
+    let opened: Vec<_> = files.iter().map(|file| open(file)).collect::<Result<_, _>>()?;
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
     let data = DataDirectory::lock(data_dir)?.open(Some(names.join(" ")), plan.save)?;
     let health = Arc::new(Health::default());
     let (feeder, intake) = Pipeline::feeder(&plan, &health, Arc::new(RealClock));
     let pipeline = Pipeline::start(plan, &data, intake, Arc::clone(&health)).context("start a thread")?;
-    let total = sizes.iter().copied().sum();
+    let total = opened.iter().map(|(size, _)| *size).sum();
     let mut source = Source { feeder, progress, at: Progress { done: 0, total }, stop, warn };
     let mut result = Ok(());
-    for (file, size) in files.iter().zip(sizes) {
-        result = source.file(file);
+    for (file, (size, pipe)) in files.iter().zip(opened) {
+        result = source.file(file, pipe);
         source.at.done += size.unwrap_or(0);
         if result.is_err() || (source.stop)() {
             break;
@@ -73,6 +71,15 @@ pub fn replay(
     Ok(Replayed { packets: health.packets.get(), bytes: health.bytes.get(), unwritten })
 }
 
+/// A file's size, or a pipe that was opened.
+type Opened = (Option<u64>, Option<Import>);
+
+fn open(path: &Path) -> Result<Opened, ImportError> {
+    let import = Import::open(path)?;
+    let size = import.total();
+    Ok((size, size.is_none().then_some(import)))
+}
+
 struct Source<'a> {
     feeder: Feeder,
     at: Progress,
@@ -83,17 +90,20 @@ struct Source<'a> {
 
 impl Source<'_> {
     /// One file. A capture file holds one link type, so a file that mixes several is read once for each.
-    fn file(&mut self, path: &Path) -> anyhow::Result<()> {
+    fn file(&mut self, path: &Path, mut pipe: Option<Import>) -> anyhow::Result<()> {
+        let is_pipe = pipe.is_some();
         let mut links = Vec::new();
         let mut at = 0;
         loop {
-            let mut import = Import::open(path)?;
-            if at > 0 && import.total().is_none() {
-                bail!("replay {}: it mixes link types and is a pipe; replay it from a file", path.display());
+            if at > 0 && is_pipe {
+                bail!(
+                    "replay {}: it mixes link types and is a pipe, so only packets of the first were taken; \
+                     save it to a file and replay that",
+                    path.display()
+                );
             }
-            // Nobody counted what the network card, the kernel and the program that recorded it have lost.
-            self.feeder.lose(Losses { nic: None, kernel: None, ..Losses::NONE });
-            self.pass(&mut import, &mut links, at)?;
+            let mut import = pipe.take().map_or_else(|| Import::open(path), Ok)?;
+            self.pass(path, &mut import, &mut links, at)?;
             at += 1;
             if at >= links.len() || (self.stop)() {
                 return Ok(());
@@ -102,7 +112,13 @@ impl Source<'_> {
     }
 
     /// The packets of the link type at place `at` of `links`, which gets those that come up.
-    fn pass(&mut self, import: &mut Import, links: &mut Vec<LinkType>, at: usize) -> anyhow::Result<()> {
+    fn pass(
+        &mut self,
+        path: &Path,
+        import: &mut Import,
+        links: &mut Vec<LinkType>,
+        at: usize,
+    ) -> anyhow::Result<()> {
         let mut seen = 0_u64;
         loop {
             match import.next() {
@@ -134,8 +150,19 @@ impl Source<'_> {
                 }
             }
         }
-        if let (Some(End::Cut { offset }), 0) = (import.end(), at) {
-            (self.warn)(format!("the last record, at byte {offset}, is cut; all before it is replayed"));
+        if at == 0 {
+            let path = path.display();
+            if let Some(End::Cut { offset }) = import.end() {
+                (self.warn)(format!(
+                    "{path} is cut within the record at byte {offset}; all before it is replayed"
+                ));
+            }
+            if import.clamped() > 0 {
+                let count = import.clamped();
+                (self.warn)(format!(
+                    "{path}: packets with stamps that no PCAP file can hold, which got the nearest: {count}"
+                ));
+            }
         }
         Ok(())
     }

@@ -225,7 +225,7 @@ impl Watch {
         state.queue.seconds = (state.byte_rate > 0.0).then(|| state.queue.bytes as f64 / state.byte_rate);
         state.disk =
             self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
-        let Some(file) = &self.file else { return };
+        let Some(file) = &mut self.file else { return };
         if let Err(error) = file.write(state) {
             warn!("tell the state: {error}");
             self.file = None;

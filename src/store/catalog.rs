@@ -321,7 +321,8 @@ impl Catalog {
         self.steps.iter()
     }
 
-    /// Files that were not sealed when the listing was made and have not been dealt with since, lowest index number first.
+    /// Files that were not sealed when the listing was made and have not been dealt with since, lowest index
+    /// number first.
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }

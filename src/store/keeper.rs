@@ -1,5 +1,6 @@
-//! The keeper: what happens to files once they are sealed. Salvages what a crash left, carries retention out, follows the
-//! markers by which people hold files, and keeps the catalog of what exists. Every act is in the ledger before it is done.
+//! The keeper: what happens to files once they are sealed. Salvages what a crash left, carries retention out,
+//! follows the markers by which people hold files, and keeps the catalog of what exists. Every act is in the
+//! ledger before it is done.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +21,8 @@ use super::scan::scan;
 use crate::sys::clock::Clock;
 use crate::sys::fs::{Fs, uninterrupted};
 
-/// How long an eviction's space may take to appear before free space is judged again: a reader may hold the file open.
+/// How long an eviction's space may take to appear before free space is judged again: a reader may hold the
+/// file open.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the keeper did, for the journal.
@@ -62,8 +64,8 @@ pub enum KeepError {
 
 /// Evicted bytes whose space has not appeared yet.
 struct Awaited {
-    /// Free bytes and those of captures together, once it has. What is recorded meanwhile takes from the one what it gives
-    /// to the other.
+    /// Free bytes and those of captures together, once it has. What is recorded meanwhile takes from the one
+    /// what it gives to the other.
     room: u64,
     until: Duration,
 }
@@ -85,8 +87,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Takes over a data directory as the ledger's `entries` and the directory tell of it. `limits` is `None` where nothing
-    /// is to be evicted. The ledger's last entry must be of this boot.
+    /// Takes over a data directory as the ledger's `entries` and the directory tell of it. `limits` is `None`
+    /// where nothing is to be evicted. The ledger's last entry must be of this boot.
     pub fn new(
         fs: Arc<dyn Fs>,
         layout: Layout,

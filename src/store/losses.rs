@@ -32,6 +32,18 @@ impl Losses {
         Self { write: Some(count), ..Self::NONE }
     }
 
+    /// What is unknown of it, and nothing else.
+    pub fn unknown_part(&self) -> Self {
+        let zero = |count: Option<u64>| count.map(|_| 0);
+        Self {
+            nic: zero(self.nic),
+            kernel: zero(self.kernel),
+            queue: zero(self.queue),
+            write: zero(self.write),
+            analysis: zero(self.analysis),
+        }
+    }
+
     /// The causes and their counts, in the order in which packets travel.
     pub const fn by_cause(&self) -> [(&'static str, Option<u64>); 5] {
         [
@@ -88,5 +100,6 @@ mod tests {
         let half = Losses { nic: None, ..Losses::NONE };
         assert_eq!((half + known).kernel, Some(2));
         assert_eq!(half.total(), None);
+        assert_eq!((half + known).unknown_part(), half);
     }
 }

@@ -1,8 +1,10 @@
-//! The recorder: blocks in, capture files out. It alone appends; it decides where one file ends and the next begins, and
-//! hands every sync, seal and page push to the sealer, so that nothing here waits for a device to confirm anything.
+//! The recorder: blocks in, capture files out. It alone appends; it decides where one file ends and the next
+//! begins, and hands every sync, seal and page push to the sealer, so that nothing here waits for a device to
+//! confirm anything.
 //!
-//! No packet is lost or doubled across a rotation: a block is split at a record boundary. After a failed write the file is
-//! handed over for sealing with the whole records it holds, and the caller keeps the block to try again.
+//! No packet is lost or doubled across a rotation: a block is split at a record boundary. After a failed
+//! write the file is handed over for sealing with the whole records it holds, and the caller keeps the block
+//! to try again.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use crossbeam_channel::Sender;
 
 use super::block::{Block, Tally};
 use super::facts::{CaptureFacts, State};
-use super::format::{Format, RECORD_HEADER, records};
+use super::format::{FILE_HEADER, Format, RECORD_HEADER, records};
 use super::layout::Layout;
 use super::losses::Losses;
 use super::names::CaptureName;
@@ -124,7 +126,8 @@ pub struct Recorder {
     next_number: u64,
     growing: Option<Growing>,
     sealing: usize,
-    /// Files that were handed over with bytes that are not synced, and the arrival of the oldest packet among those.
+    /// Files that were handed over with bytes that are not synced, and the arrival of the oldest packet among
+    /// those.
     behind: Vec<(Arc<PartFile>, Duration)>,
     losses: Losses,
     synchronised: Option<bool>,
@@ -158,8 +161,8 @@ impl Recorder {
         self.rotation = rotation;
     }
 
-    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout. Packets that
-    /// another clock has stamped need no telling.
+    /// Tells whether the wall clock is synchronised; a file is marked synchronised if it was so throughout.
+    /// Packets that another clock has stamped need no telling.
     pub fn set_synchronised(&mut self, synchronised: Option<bool>) {
         self.synchronised = synchronised;
         if let (Some(growing), Some(false)) = (&mut self.growing, synchronised) {
@@ -203,15 +206,15 @@ impl Recorder {
         })
     }
 
-    /// Arrival, time since boot, of the oldest packet that was written and is not known to be synced. What a failed sync has
-    /// put in doubt for ever does not count: the ledger tells of it.
+    /// Arrival, time since boot, of the oldest packet that was written and is not known to be synced. What a
+    /// failed sync has put in doubt for ever does not count: the ledger tells of it.
     pub fn oldest_unsynced(&self) -> Option<Duration> {
         let behind = self.behind.iter().filter(|(part, _)| is_behind(part)).map(|(_, oldest)| *oldest);
         behind.chain(self.growing.as_ref().and_then(Growing::oldest_unsynced)).min()
     }
 
-    /// Writes the block's records from byte `from` on, which must be a record's beginning, and books its losses to the file
-    /// that gets the first of them.
+    /// Writes the block's records from byte `from` on, which must be a record's beginning, and books its
+    /// losses to the file that gets the first of them.
     pub fn record(&mut self, block: &mut Block, from: usize, now: Duration) -> Outcome {
         let mut done = from;
         while done < block.bytes().len() {
@@ -219,7 +222,9 @@ impl Recorder {
             if let Err(refused) = self.ensure_file(block, rest, now) {
                 return Outcome { done, refused: Some(refused) };
             }
-            self.book(std::mem::replace(&mut block.losses, Losses::NONE));
+            // A count belongs to one file; what nobody counted may be missing in each that gets records of the block.
+            let unknown = block.losses.unknown_part();
+            self.book(std::mem::replace(&mut block.losses, unknown));
             match self.append(block, &block.bytes()[done..]) {
                 Ok(written) => done += written,
                 Err((written, refused)) => return Outcome { done: done + written, refused: Some(refused) },
@@ -228,7 +233,8 @@ impl Recorder {
         Outcome { done, refused: None }
     }
 
-    /// Looks at the timers: starts a sync that is due, ends a file whose time has come or whose sync has failed.
+    /// Looks at the timers: starts a sync that is due, ends a file whose time has come or whose sync has
+    /// failed.
     pub fn tick(&mut self, now: Duration) {
         self.note_synced();
         let Some(growing) = &mut self.growing else { return };
@@ -285,9 +291,8 @@ impl Recorder {
     /// Sees to it that a file is open that takes at least the first record of `rest`.
     fn ensure_file(&mut self, block: &Block, rest: &[u8], now: Duration) -> Result<(), Refused> {
         if let Some(growing) = &self.growing {
-            let room = self.rotation.size.saturating_sub(growing.part.written());
             let ended = growing.format != block.format()
-                || (first_record(rest) as u64 > room && growing.tally.packets > 0)
+                || first_record(rest) > self.room(growing, rest)
                 || growing.part.is_doubtful()
                 || self.rotation.interval.is_some_and(|every| now >= growing.since + every);
             if !ended {
@@ -325,13 +330,19 @@ impl Recorder {
         Ok(())
     }
 
+    /// Bytes that the growing file still takes. A packet larger than a file may be, which only a replay or a reload can
+    /// bring, gets a file of its own: it would wait for ever otherwise.
+    fn room(&self, growing: &Growing, rest: &[u8]) -> u64 {
+        let written = growing.part.written();
+        let room = self.rotation.size.saturating_sub(written);
+        if written == FILE_HEADER as u64 { room.max(first_record(rest)) } else { room }
+    }
+
     /// Writes as many of the records as the growing file has room for; returns how many bytes.
     fn append(&mut self, block: &Block, rest: &[u8]) -> Result<usize, (usize, Refused)> {
+        let room = self.growing.as_ref().map_or(0, |growing| self.room(growing, rest));
         let Some(growing) = &mut self.growing else { return Ok(0) };
-        let room = self.rotation.size.saturating_sub(growing.part.written());
         let take = if rest.len() as u64 <= room { rest.len() } else { whole_records(rest, room as usize) };
-        // A packet longer than a file may be gets one of its own.
-        let take = if take == 0 { first_record(rest) } else { take };
         let piece = &rest[..take];
         let written = growing.part.append(piece, |done| whole_records(piece, done));
         let kept = written.as_ref().map_or_else(|(kept, _)| *kept, |()| take);
@@ -352,8 +363,8 @@ impl Recorder {
 }
 
 /// The length of the first record.
-fn first_record(bytes: &[u8]) -> usize {
-    records(bytes).next().map_or(bytes.len(), |(_, frame)| RECORD_HEADER + frame.data.len())
+fn first_record(bytes: &[u8]) -> u64 {
+    records(bytes).next().map_or(bytes.len(), |(_, frame)| RECORD_HEADER + frame.data.len()) as u64
 }
 
 /// The length of the longest run of whole records in the first `limit` bytes.

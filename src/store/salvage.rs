@@ -1,5 +1,5 @@
-//! Salvage: sealing what a crash left. Every `.part` ends as a sealed file up to its last sound record; nothing that holds a
-//! packet is ever deleted.
+//! Salvage: sealing what a crash left. Every `.part` ends as a sealed file up to its last sound record;
+//! nothing that holds a packet is ever deleted.
 //!
 //! Order: ledger → cut → sync → rename without replacing → sync the directory. Killed in between, the next start finds the
 //! `.part` again and goes on.
@@ -95,8 +95,8 @@ impl Salvage<'_> {
                 self.put_aside(name)
             };
         }
-        // Only a seal is told after the sync. A salvage was told before it, and the crash may have come between; the end of
-        // a file that a failed sync has put in doubt was never on the device for sure.
+        // Only a seal is told after the sync. A salvage was told before it, and the crash may have come
+        // between; the end of a file that a failed sync has put in doubt was never on the device for sure.
         let synced = |facts: &CaptureFacts| facts.state == State::Sealed && facts.size == found.len;
         if let Some(facts) = part.seal.clone().filter(synced) {
             if self.is_linked(name, file.as_ref())? {

@@ -1,5 +1,6 @@
-//! Reading capture files of our own making: record by record, in large reads, up to the last sound record. Serves salvage,
-//! listings of the growing file, rebuilds and extraction, so that all of them agree on where a file ends.
+//! Reading capture files of our own making: record by record, in large reads, up to the last sound record.
+//! Serves salvage, listings of the growing file, rebuilds and extraction, so that all of them agree on where
+//! a file ends.
 
 use std::io;
 
@@ -192,11 +193,13 @@ pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
     scan_below(file, u64::MAX)
 }
 
-/// Like [`scan`] for a file that a crash left: a record into which bytes reach that were never written is not sound.
+/// Like [`scan`] for a file that a crash left: a record into which bytes reach that were never written is not
+/// sound.
 ///
-/// Such bytes are zeros to the end of the file from a page boundary on (see [`lost_tail`]), or a page of zeros in which the
-/// records end although the file goes on: pages reach a device in any order. What cannot be told from a packet that
-/// really holds zeros is a lost page within one record, which takes a packet longer than a page.
+/// Such bytes are zeros to the end of the file from a page boundary on (see [`lost_tail`]), or a page of
+/// zeros in which the records end although the file goes on: pages reach a device in any order. What cannot
+/// be told from a packet that really holds zeros is a lost page within one record, which takes a packet
+/// longer than a page.
 pub fn scan_after_crash(file: &dyn FsFile) -> Result<Scan, ScanError> {
     let found = scan(file)?;
     let tail = lost_tail(file, &found)?.map(|page| (page, End::ZeroTail));
@@ -227,9 +230,9 @@ fn scan_below(file: &dyn FsFile, limit: u64) -> Result<Scan, ScanError> {
 
 /// Where zeros begin, on a page boundary, that were never written and go on to the end of the file.
 ///
-/// Zeros at the end count as such from the first page boundary in them, if they fill a page, start on the boundary, or go
-/// on behind the records. What remains is a last record that ends in zeros of its own (padding) which happen to cross a
-/// boundary; that one is kept.
+/// Zeros at the end count as such from the first page boundary in them, if they fill a page, start on the
+/// boundary, or go on behind the records. What remains is a last record that ends in zeros of its own
+/// (padding) which happen to cross a boundary; that one is kept.
 fn lost_tail(file: &dyn FsFile, found: &Scan) -> Result<Option<u64>, ScanError> {
     let start = zeros_from(file, found.len)?;
     let page = start.next_multiple_of(PAGE);
@@ -353,7 +356,8 @@ mod tests {
 
         #[test]
         fn a_record_into_which_a_lost_page_reaches_is_cut(
-            records in prop::collection::vec((60_usize..1600, 1_u8..), 20..40), at in any::<prop::sample::Index>(),
+            records in prop::collection::vec((60_usize..1600, 1_u8..), 20..40),
+            at in any::<prop::sample::Index>(),
         ) {
             let (mut bytes, ends) = file(&records);
             let page = 4096 * (1 + at.index(bytes.len() / 4096));

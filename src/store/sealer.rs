@@ -1,8 +1,8 @@
-//! The sealer: everything that waits for a device on behalf of the recorder. Pushes pages, syncs, and gives files their
-//! final names: sync → ledger → rename without replacing → sync the directory.
+//! The sealer: everything that waits for a device on behalf of the recorder. Pushes pages, syncs, and gives
+//! files their final names: sync → ledger → rename without replacing → sync the directory.
 //!
-//! A file whose sealing fails is kept and tried again; it stays readable under its `.part` name, and salvage finds it should
-//! the service end before.
+//! A file whose sealing fails is kept and tried again; it stays readable under its `.part` name, and salvage
+//! finds it should the service end before.
 
 use std::io;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ pub enum Report {
     SyncFailed(CaptureName, io::Error),
     /// A file could not be sealed; it is tried again.
     Delayed(CaptureName, SealError),
-    /// A file cannot be sealed, since its final name is taken or it is no longer there; what is there stays for a person to
-    /// look at.
+    /// A file cannot be sealed, since its final name is taken or it is no longer there; what is there stays
+    /// for a person to look at.
     Abandoned(CaptureName, SealError),
 }
 

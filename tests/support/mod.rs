@@ -1,6 +1,7 @@
-//! What the integration tests share: a simulated disk and clock, network namespaces, loop-mounted disks, capture files of
-//! known frames, the store run without threads, and the service itself as a process. Each test takes what it needs by `mod support;`; nothing here is
-//! part of the product, and nothing here knows its inside beyond the seams of `tapkeep::sys`.
+//! What the integration tests share: a simulated disk and clock, network namespaces, loop-mounted disks,
+//! capture files of known frames, the store run without threads, and the service itself as a process. Each
+//! test takes what it needs by `mod support;`; nothing here is part of the product, and nothing here knows
+//! its inside beyond the seams of `tapkeep::sys`.
 
 // Every test binary uses a part of this.
 #![allow(dead_code, unreachable_pub, unused_imports)]

@@ -1,5 +1,6 @@
-//! The store without threads: recorder, sealer and keeper on a simulated disk and clock, driven as the service's threads
-//! drive them, one operation after the other, so that a run is the same each time and can be stopped at any of them.
+//! The store without threads: recorder, sealer and keeper on a simulated disk and clock, driven as the
+//! service's threads drive them, one operation after the other, so that a run is the same each time and can
+//! be stopped at any of them.
 //!
 //! A [`Story`] remembers what the store has promised meanwhile; [`check`] holds a disk against it.
 
@@ -124,8 +125,8 @@ pub fn disk(total: u64) -> SimFs {
 }
 
 impl Rig {
-    /// Starts as the service does: what a crash left is salvaged, then the catalog settled and retention looked after.
-    /// Fails as the service would fail to start; its supervisor then starts it again.
+    /// Starts as the service does: what a crash left is salvaged, then the catalog settled and retention
+    /// looked after. Fails as the service would fail to start; its supervisor then starts it again.
     pub fn start(fs: &SimFs, clock: &FakeClock, schedule: &Schedule, story: Story) -> Result<Self, String> {
         let shared: Arc<SimFs> = Arc::new(fs.clone());
         let data = DataDirectory::begin(shared.clone(), Arc::new(clock.clone()), layout(), None, true);

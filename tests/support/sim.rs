@@ -1,12 +1,14 @@
-//! A file system in memory that knows what a disk keeps, modelled on ext4 with delayed allocation at its legal worst.
+//! A file system in memory that knows what a disk keeps, modelled on ext4 with delayed allocation at its
+//! legal worst.
 //!
-//! Readers see every write and name at once; a power cut ([`SimFs::crash`]) surely keeps only bytes that `sync` and names
-//! that `sync_dir` made durable. Of the rest it keeps nothing, all, a first part, any pages with zeros between, or zeros
-//! only; a directory's un-synced edits are done up to some point. Space is counted in pages of 4 KiB; a removed file
-//! keeps its space while it is open; reserved space survives until the file is truncated.
+//! Readers see every write and name at once; a power cut ([`SimFs::crash`]) surely keeps only bytes that
+//! `sync` and names that `sync_dir` made durable. Of the rest it keeps nothing, all, a first part, any pages
+//! with zeros between, or zeros only; a directory's un-synced edits are done up to some point. Space is
+//! counted in pages of 4 KiB; a removed file keeps its space while it is open; reserved space survives until
+//! the file is truncated.
 //!
-//! Every call of [`Fs`] and [`FsFile`] is an operation, numbered from 1; a test can stop the world at one, or make it fail.
-//! The world after a crash begins with no operations, no faults and the outsider's files.
+//! Every call of [`Fs`] and [`FsFile`] is an operation, numbered from 1; a test can stop the world at one, or
+//! make it fail. The world after a crash begins with no operations, no faults and the outsider's files.
 
 mod content;
 mod file;
@@ -65,7 +67,8 @@ impl SimFs {
         world.names.plant(path.as_ref(), Node::File(number));
     }
 
-    /// Stops the world: operation `n` and all after it fail with an error that [`is_frozen`] knows, and change nothing.
+    /// Stops the world: operation `n` and all after it fail with an error that [`is_frozen`] knows, and
+    /// change nothing.
     pub fn freeze_at(&self, n: usize) {
         self.world().frozen_from = Some(n);
     }
@@ -90,8 +93,8 @@ impl SimFs {
         self.world().faults.clear();
     }
 
-    /// What was done, one line each (`write PATH @OFFSET +LENGTH`, `sync PATH`, `rename FROM -> TO` …), failed ones with
-    /// the fault.
+    /// What was done, one line each (`write PATH @OFFSET +LENGTH`, `sync PATH`, `rename FROM -> TO` …),
+    /// failed ones with the fault.
     pub fn operations(&self) -> Vec<String> {
         self.world().log.clone()
     }
@@ -146,7 +149,8 @@ impl SimFs {
         }
     }
 
-    /// The file system after a power cut now; the seed decides what happens to what was not synced. This one goes on.
+    /// The file system after a power cut now; the seed decides what happens to what was not synced. This one
+    /// goes on.
     pub fn crash(&self, seed: u64) -> Self {
         let world = self.world();
         let mut rng = Rng::new(seed);
@@ -174,8 +178,8 @@ impl SimFs {
         })
     }
 
-    /// The file system after every process was killed now: all that readers see, the un-synced still un-synced. This one
-    /// goes on.
+    /// The file system after every process was killed now: all that readers see, the un-synced still
+    /// un-synced. This one goes on.
     pub fn kill(&self) -> Self {
         let world = self.world();
         let mut files = world.files.clone();

@@ -1,4 +1,5 @@
-//! Holds a disk against what was promised. Reads files with a reader of its own, and says what is wrong in words.
+//! Holds a disk against what was promised. Reads files with a reader of its own, and says what is wrong in
+//! words.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -102,7 +103,8 @@ pub fn ledger_comes_first(fs: &SimFs, story: &Story) -> Result<(), String> {
     Ok(())
 }
 
-/// The promises that hold on a disk on which all was brought in order: after a recovery, or when a run is over.
+/// The promises that hold on a disk on which all was brought in order: after a recovery, or when a run is
+/// over.
 pub fn promises(rig: &Rig, schedule: &Schedule) -> Result<(), String> {
     let found = Found::on(&rig.fs)?;
     strangers_are_untouched(&rig.fs)?;
@@ -127,7 +129,8 @@ fn strangers_are_untouched(fs: &SimFs) -> Result<(), String> {
     Ok(())
 }
 
-/// Every finished file holds whole records of packets that were sent, once each; returns the packets' numbers.
+/// Every finished file holds whole records of packets that were sent, once each; returns the packets'
+/// numbers.
 fn files_are_sound(
     fs: &SimFs,
     found: &Found,
@@ -267,7 +270,8 @@ pub fn goes_on(rig: &mut Rig) -> Result<(), String> {
     Ok(())
 }
 
-/// Packets sent are in files, were in files that are evicted, or are counted as not written; not one more or less.
+/// Packets sent are in files, were in files that are evicted, or are counted as not written; not one more or
+/// less.
 pub fn every_packet_is_accounted_for(rig: &Rig) -> Result<(), String> {
     let found = Found::on(&rig.fs)?;
     let there: Vec<_> = found.of_role(Role::Sealed).collect();

@@ -1,4 +1,5 @@
-//! What the store has promised in the course of a run, seen from outside: by what it said and by what readers saw then.
+//! What the store has promised in the course of a run, seen from outside: by what it said and by what readers
+//! saw then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +12,10 @@ use super::super::pcap::{Packet, mix, parse_pcap};
 use super::super::sim::SimFs;
 use super::{captures, evicted, path};
 
-/// The link type of the other port: Linux cooked capture. Odd blocks of packets come from it.
+/// The link type of another port: Linux cooked capture.
 pub const FOREIGN: LinkType = LinkType(113);
 
-/// Files in the directory that are none of ours.
+/// Files in the directory that are none of ours, however much alike.
 pub const STRANGERS: [&str; 4] = [
     "notes.txt",
     "capture_20241231_143052_0001.pcap.bak",
