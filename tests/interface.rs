@@ -77,10 +77,10 @@ fn bounce(stage: &Stage, reason: &str, away: impl FnOnce(), back: impl FnOnce())
 
     let words = service.process.stderr();
     let changes: Vec<_> =
-        words.lines().filter(|line| line.contains("waiting:") || line.ends_with("capturing")).collect();
+        words.lines().filter(|line| line.contains("waiting:") || line.contains("INFO capturing")).collect();
     assert!(
         matches!(changes[..], [up, down, again]
-            if up.ends_with("capturing") && down.contains(reason) && again.ends_with("capturing")),
+            if up.ends_with("capturing") && down.contains(reason) && again.contains("capturing again after") && again.ends_with(down.split("waiting: ").last().unwrap())),
         "one line a change: {words}"
     );
     assert_eq!(service.stop().code, Some(0));

@@ -289,7 +289,7 @@ fn a_capture_file_is_replayed_once_instead() {
     let mut service = stage.setup().variable("PCAP_FILE", &file).start_here();
     assert_eq!(service.wait(PATIENCE).and_then(|status| status.code()), Some(0));
     let said = String::from_utf8(service.process.stdout()).unwrap();
-    assert!(said.contains("replayed 2000 packets"), "{said}");
+    assert!(said.contains("replayed 2,000 packets"), "{said}");
     assert_eq!(packets(&sealed(&stage.data_dir())), mix(0, 2_000));
 }
 

@@ -3,7 +3,7 @@
 //! Every counter is 64 bits wide, has one meaning and one writer, and never goes back.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::store::losses::Losses;
+use crate::sys::fs::RealFs;
 
 /// A count with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -286,19 +287,24 @@ impl ServiceState {
     }
 }
 
-/// The state file being kept up to date; removed when dropped.
+/// The state file being kept up to date; removed when dropped. Whoever may read the data directory may read it.
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
     data_dir: PathBuf,
+    fs: RealFs,
 }
 
 impl StateFile {
     /// Takes `state.json` below `runtime_dir`, or, if a live service of another data directory has it, one with our process
     /// id in its name.
     pub(super) fn claim(runtime_dir: &Path, data_dir: &Path, up_ms: u64) -> io::Result<Self> {
-        std::fs::create_dir_all(runtime_dir)?;
-        let mut claimed = Self { path: runtime_dir.join(STATE_FILE), data_dir: data_dir.to_owned() };
+        let fs = RealFs::for_dir(data_dir);
+        if !runtime_dir.is_dir() {
+            std::fs::create_dir_all(runtime_dir)?;
+            fs.give(&File::open(runtime_dir)?)?;
+        }
+        let mut claimed = Self { path: runtime_dir.join(STATE_FILE), data_dir: data_dir.to_owned(), fs };
         claimed.give_way(up_ms);
         Ok(claimed)
     }
@@ -315,7 +321,9 @@ impl StateFile {
     pub(super) fn write(&mut self, state: &ServiceState) -> io::Result<()> {
         self.give_way(state.updated_up_ms);
         let new = self.path.with_extension(format!("{}.new", std::process::id()));
-        std::fs::write(&new, serde_json::to_vec_pretty(state)?)?;
+        let mut file = File::create(&new)?;
+        self.fs.give(&file)?;
+        file.write_all(&serde_json::to_vec_pretty(state)?)?;
         std::fs::rename(new, &self.path)
     }
 }
