@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::output::{Exit, Output, UsageError};
 use super::time::RangeArgs;
-use super::{Context, read_ledger, run};
+use super::{Context, read_ledger, settings};
 use crate::index::view::Viewer;
 use crate::store::catalog::Row;
 use crate::store::hold;
@@ -95,7 +95,7 @@ impl Place {
             held: row.held || chosen.contains(&row.facts.name),
         };
         let files: Vec<_> = rows.iter().map(candidate).collect();
-        let limits = run::limits(&context.loaded.config);
+        let limits = settings::limits(&context.loaded.config);
         let root: &Path = self.layout.root();
         let space =
             self.fs.space(root).with_context(|| format!("look at the free space of {}", root.display()))?;

@@ -1,6 +1,7 @@
 //! The command line: what was typed, and how it is answered. One file per command; only [`output`] prints.
 
 mod config;
+mod escape;
 mod extract;
 mod hold;
 mod index;
@@ -10,6 +11,7 @@ pub mod output;
 mod progress;
 mod replay;
 mod run;
+mod settings;
 mod status;
 pub mod table;
 pub mod time;

@@ -2,10 +2,11 @@
 //! writes to either. What comes from packets, file names or the system is escaped before it can reach a
 //! terminal.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
+use super::escape::Escaped;
 use super::table::Table;
 
 /// How a command ended.
@@ -206,30 +207,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(of)
 }
 
-/// Text with everything made visible that a terminal would act on: control characters, and those that turn
-/// the direction of writing.
-pub struct Escaped<T>(pub T);
-
-impl<T: Display> Display for Escaped<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        struct Filter<'a, 'b>(&'a mut std::fmt::Formatter<'b>);
-        impl std::fmt::Write for Filter<'_, '_> {
-            fn write_str(&mut self, text: &str) -> std::fmt::Result {
-                text.chars().try_for_each(|c| {
-                    if is_active(c) { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
-                })
-            }
-        }
-        write!(Filter(f), "{}", self.0)
-    }
-}
-
-fn is_active(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::cell::RefCell;
@@ -237,6 +214,7 @@ pub(super) mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::escape::is_active;
     use super::*;
 
     /// A stream that can be looked at.

@@ -11,7 +11,7 @@ use clap::Args;
 use super::output::{Exit, Output};
 use super::progress::Bar;
 use super::table::counted;
-use super::{Common, log, read_config, run};
+use super::{Common, log, read_config, settings};
 use crate::config::Loaded;
 use crate::daemon::replay;
 
@@ -53,7 +53,7 @@ pub(super) fn of_files(
     let replayed = replay::replay(
         files,
         &data_dir.path,
-        run::plan(config, false, retention),
+        settings::plan(config, false, retention),
         &|| stop.load(Ordering::Relaxed),
         &mut |at| bar.at(at.done, at.total),
         &mut |warning| warnings.borrow_mut().push(warning),

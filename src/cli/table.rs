@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::output::Escaped;
+use super::escape::Escaped;
 
 /// How a cell looks on a terminal with colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
