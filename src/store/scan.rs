@@ -215,7 +215,7 @@ pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
 /// Like [`scan`] for a file that a crash left: a record into which bytes reach that were never written is not
 /// sound.
 ///
-/// Such bytes are zeros to the end of the file from a page boundary on (see [`lost_tail`]), or a page of
+/// Such bytes are zeros to the end of the file from a page boundary on (see `lost_tail`), or a page of
 /// zeros in which the records end although the file goes on: pages reach a device in any order. What cannot
 /// be told from a packet that really holds zeros is a lost page within one record, which takes a packet
 /// longer than a page.
