@@ -175,14 +175,13 @@ impl Extraction {
     }
 
     /// Opens a capture file under its final name or, while it grows, the other.
-    fn open(&self, name: CaptureName) -> io::Result<Box<dyn FsFile>> {
-        let path = |role| self.layout.captures().join(name.file_name(role));
-        let part = || self.fs.open_read(&path(Role::Part));
+    fn open(&self, name: CaptureName) -> io::Result<(Box<dyn FsFile>, Role)> {
+        let open = |role| {
+            let file = self.fs.open_read(&self.layout.captures().join(name.file_name(role)));
+            file.map(|file| (file, role))
+        };
         // Sealed between the two looks, it is under its final name again.
-        self.fs
-            .open_read(&path(Role::Sealed))
-            .or_else(|_| part())
-            .or_else(|_| self.fs.open_read(&path(Role::Sealed)))
+        open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
     }
 
     /// What the sources hold. Several link types do not fit into one output.
@@ -206,7 +205,7 @@ impl Extraction {
     }
 
     fn survey_own(&self, name: CaptureName, kinds: &mut Kinds, out: &mut Output) {
-        let Ok(file) = self.open(name) else { return };
+        let Ok((file, _)) = self.open(name) else { return };
         match Reader::open(file.as_ref()) {
             Ok(reader) => kinds.add(reader.format()),
             Err(error) => out.note(format_args!("{name}: {error}")),
@@ -273,8 +272,8 @@ impl Extraction {
 
     /// Hands on the packets of a file of ours; says what is wrong with it, if anything is.
     fn copy_own(&self, name: CaptureName, take: &mut Take<'_>) -> Result<Option<String>> {
-        let file = match self.open(name) {
-            Ok(file) => file,
+        let (file, role) = match self.open(name) {
+            Ok(opened) => opened,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Ok(Some(format!("{name} was evicted meanwhile")));
             }
@@ -289,8 +288,9 @@ impl Extraction {
             take(&frame, precision)?;
         }
         Ok(match reader.end() {
+            End::Clean => None,
             // The last record of a growing file may be on its way.
-            End::Clean | End::Cut => None,
+            End::Cut if role == Role::Part => None,
             end => Some(format!("{name} {} at byte {}", end.as_str(), reader.offset())),
         })
     }

@@ -1,16 +1,17 @@
 //! `tapkeep hold` and `tapkeep release`: keep evidence from retention, and give it back.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use chrono::Local;
 use clap::Args;
 
 use super::output::{Exit, Output, UsageError};
 use super::time::RangeArgs;
 use super::{Context, read_ledger, settings};
-use crate::index::view::Viewer;
+use crate::index::view::{View, Viewer};
 use crate::store::catalog::Row;
 use crate::store::hold;
 use crate::store::layout::Layout;
@@ -23,7 +24,7 @@ use crate::sys::fs::{Fs, RealFs};
 #[derive(Debug, Args)]
 pub(super) struct HoldArgs {
     /// Capture files of the data directory, by name
-    #[arg(value_name = "FILE", required_unless_present_any = ["since", "until", "last"])]
+    #[arg(value_name = "FILE")]
     files: Vec<String>,
     #[command(flatten)]
     range: RangeArgs,
@@ -32,15 +33,15 @@ pub(super) struct HoldArgs {
 /// Keeps files from retention, all of them or none.
 pub(super) fn hold(args: &HoldArgs, context: &Context, out: &mut Output) -> Result<Exit> {
     let place = Place::of(context);
-    let rows = place.rows(out)?;
-    let chosen = choose(args, &rows, context)?;
+    let view = place.look(out)?;
+    let chosen = choose(args, &view, context)?;
     if chosen.is_empty() {
         return nothing(context, out);
     }
-    place.check_room(&rows, &chosen, context)?;
+    place.check_room(&view.rows, &chosen, context)?;
     for name in chosen {
-        let new = hold::hold(&place.fs, &place.layout, name).with_context(|| format!("hold {name}"));
-        out.line(format_args!("{name} {}", if new? { "is held" } else { "was held already" }))?;
+        let new = refused("hold", name, hold::hold(&place.fs, &place.layout, name))?;
+        out.line(format_args!("{name} {}", if new { "is held" } else { "was held already" }))?;
     }
     Ok(Exit::Ok)
 }
@@ -48,16 +49,25 @@ pub(super) fn hold(args: &HoldArgs, context: &Context, out: &mut Output) -> Resu
 /// Gives files back to retention.
 pub(super) fn release(args: &HoldArgs, context: &Context, out: &mut Output) -> Result<Exit> {
     let place = Place::of(context);
-    let rows = place.rows(out)?;
-    let chosen = choose(args, &rows, context)?;
+    let view = place.look(out)?;
+    let chosen = choose(args, &view, context)?;
     if chosen.is_empty() {
         return nothing(context, out);
     }
     for name in chosen {
-        let new = hold::release(&place.fs, &place.layout, name).with_context(|| format!("release {name}"));
-        out.line(format_args!("{name} {}", if new? { "is released" } else { "was not held" }))?;
+        let new = refused("release", name, hold::release(&place.fs, &place.layout, name))?;
+        out.line(format_args!("{name} {}", if new { "is released" } else { "was not held" }))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Says who may, where the caller may not.
+fn refused(what: &str, name: CaptureName, result: io::Result<bool>) -> Result<bool> {
+    let advice = match &result {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => "; the data directory's owner and root may",
+        _ => "",
+    };
+    result.map_err(|error| anyhow!("{what} {name}: {error}{advice}"))
 }
 
 fn nothing(context: &Context, out: &mut Output) -> Result<Exit> {
@@ -79,11 +89,12 @@ impl Place {
         Self { fs: RealFs::for_dir(&layout.captures()), layout }
     }
 
-    fn rows(&self, out: &mut Output) -> Result<Vec<Row>> {
+    fn look(&self, out: &mut Output) -> Result<View> {
         let ledger = || read_ledger(&self.layout.ledger());
-        let view = Viewer { layout: &self.layout, fs: &self.fs, ledger: &ledger }.look()?;
+        let mut view = Viewer { layout: &self.layout, fs: &self.fs, ledger: &ledger }.look()?;
         view.notes.iter().for_each(|note| out.note(note));
-        Ok(view.rows.into_iter().filter(|row| row.evicted.is_none()).collect())
+        view.rows.retain(|row| row.evicted.is_none());
+        Ok(view)
     }
 
     /// Refuses what would leave retention too little to work with.
@@ -106,18 +117,24 @@ impl Place {
 }
 
 /// The files named, and those with packets of the range.
-fn choose(args: &HoldArgs, rows: &[Row], context: &Context) -> Result<Vec<CaptureName>> {
+fn choose(args: &HoldArgs, view: &View, context: &Context) -> Result<Vec<CaptureName>> {
     let range = args.range.resolve(RealClock.now().wall, &Local)?;
+    if args.files.is_empty() && !range.is_bounded() {
+        bail!(UsageError("name capture files, or a time with --since, --until or --last".to_owned()));
+    }
     let mut chosen = Vec::new();
     for file in &args.files {
         let base = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or(file);
         let name: CaptureName = base.parse().map_err(|error| UsageError(format!("{error}")))?;
-        if !rows.iter().any(|row| row.facts.name == name) {
+        if !view.rows.iter().any(|row| row.facts.name == name) {
             bail!("find {name}: it is not in {}; tapkeep list shows what is", context.data_dir);
+        }
+        if view.aside.contains(&name) {
+            bail!("{name} is put aside as damaged; retention never removes it");
         }
         chosen.push(name);
     }
-    let of_range = rows.iter().map(|row| &row.facts).filter(|facts| {
+    let of_range = view.rows.iter().map(|row| &row.facts).filter(|facts| {
         range.is_bounded()
             && facts.first.zip(facts.last).is_some_and(|(first, last)| range.touches(first, last))
     });

@@ -18,6 +18,7 @@ use crate::store::entry::Entry;
 use crate::store::facts::{State, rfc3339};
 use crate::store::layout::Layout;
 use crate::store::losses::Losses;
+use crate::store::names::Role;
 use crate::store::range::TimeRange;
 use crate::sys::clock::{Clock, Now, RealClock};
 use crate::sys::fs::RealFs;
@@ -151,17 +152,29 @@ impl Answer {
     fn nothing(&self, place: &Place<'_>) -> String {
         let dir = format!("{} ({})", place.data_dir.display(), place.why);
         match self.before {
-            _ if !place.data_dir.exists() => format!("no capture files: {dir} does not exist"),
+            _ if !place.data_dir.exists() => {
+                format!("no capture files: {} does not exist ({})", place.data_dir.display(), place.why)
+            }
             0 => format!("no capture files in {dir}"),
             1 => format!("the one capture file in {dir} has no packets of that time"),
             n => format!("none of the {n} capture files in {dir} has packets of that time"),
         }
     }
 
+    /// What a file is called now; an evicted one, what it was called last.
+    fn present_name(&self, row: &Row) -> String {
+        let name = row.facts.name;
+        name.file_name(match row.facts.state {
+            State::Recording => Role::Part,
+            State::Damaged if self.view.aside.contains(&name) => Role::Damaged,
+            _ => Role::Sealed,
+        })
+    }
+
     fn json(&self, limit: usize) -> Value {
         let rows = &self.view.rows;
         json!({
-            "files": self.latest(limit).iter().map(file_json).collect::<Vec<_>>(),
+            "files": self.latest(limit).iter().map(|row| file_json(row, self.present_name(row))).collect::<Vec<_>>(),
             "matched": rows.len(),
             "gaps": self.view.gaps.iter().map(gap_json).collect::<Vec<_>>(),
             "from": rows.iter().filter_map(|row| row.facts.first).min().map(rfc3339),
@@ -193,7 +206,7 @@ impl Answer {
             {
                 table.span(gap_cell(gap, zone));
             }
-            table.row(cells(row, zone));
+            table.row(cells(row, self.present_name(row), zone));
         }
         gaps.for_each(|gap| table.span(gap_cell(gap, zone)));
         table.row(self.totals());
@@ -231,11 +244,10 @@ impl Answer {
     }
 }
 
-fn file_json(row: &Row) -> Value {
+fn file_json(row: &Row, name: String) -> Value {
     let facts = &row.facts;
-    let suffix = if facts.state == State::Recording { ".part" } else { "" };
     let mut file = json!({
-        "name": format!("{}{suffix}", facts.name),
+        "name": name,
         "kind": "capture",
         "state": facts.state,
         "index": facts.name.number(),
@@ -267,7 +279,7 @@ fn gap_json(gap: &Gap) -> Value {
     })
 }
 
-fn cells<Z: TimeZone>(row: &Row, zone: &Z) -> Vec<Cell> {
+fn cells<Z: TimeZone>(row: &Row, name: String, zone: &Z) -> Vec<Cell> {
     let facts = &row.facts;
     let mark = if row.facts.clock_synchronised == Some(false) { '~' } else { ' ' };
     let (first, last) = match (facts.first, facts.last) {
@@ -282,7 +294,6 @@ fn cells<Z: TimeZone>(row: &Row, zone: &Z) -> Vec<Cell> {
         State::Salvaged => Look::Warning,
         State::Sealed | State::Recording => Look::Plain,
     };
-    let suffix = if facts.state == State::Recording { ".part" } else { "" };
     vec![
         Cell::from(first),
         Cell::from(last),
@@ -291,10 +302,7 @@ fn cells<Z: TimeZone>(row: &Row, zone: &Z) -> Vec<Cell> {
         Cell::from(bytes(facts.bytes)),
         Cell::from(bytes(facts.size)),
         lost(&facts.losses),
-        Cell::new(
-            format!("{}{suffix}", facts.name),
-            if row.evicted.is_some() { Look::Dim } else { Look::Plain },
-        ),
+        Cell::new(name, if row.evicted.is_some() { Look::Dim } else { Look::Plain }),
         Cell::from(remark(row, zone)),
     ]
 }

@@ -190,7 +190,7 @@ fn an_answer_without_files_says_where_it_looked_and_why_there() {
     let said = ask_in(Path::new("/no/such/place"), &empty, &[]);
     assert_eq!(
         (said.exit, said.err.as_str()),
-        (Exit::Ok, "tapkeep: note: no capture files: /no/such/place (a test says so) does not exist\n")
+        (Exit::Ok, "tapkeep: note: no capture files: /no/such/place does not exist (a test says so)\n")
     );
 }
 

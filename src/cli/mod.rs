@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 /// The flight recorder of a network tap
 #[derive(Debug, Parser)]
-#[command(name = "tapkeep", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "tapkeep", version, max_term_width = 100)]
 #[command(after_help = "\
 Examples:
   tapkeep run --interface eth1 --data-dir /data/tapkeep

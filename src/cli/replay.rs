@@ -13,7 +13,7 @@ use super::progress::Bar;
 use super::table::counted;
 use super::{Common, log, read_config, settings};
 use crate::config::Loaded;
-use crate::daemon::replay;
+use crate::daemon::replay::{self, Take};
 
 /// What `replay` is asked.
 #[derive(Debug, Args)]
@@ -53,6 +53,7 @@ pub(super) fn of_files(
     let replayed = replay::replay(
         files,
         &data_dir.path,
+        &Take { filter: config.capture.filter.clone(), snaplen: config.capture.snaplen },
         settings::plan(config, false, retention),
         &|| stop.load(Ordering::Relaxed),
         &mut |at| bar.at(at.done, at.total),

@@ -7,10 +7,8 @@ use tracing::warn;
 use super::output::{Exit, Output, UsageError};
 use super::settings::{plan, tap};
 use super::{Common, log, replay};
-use crate::capture::filter::Filter;
 use crate::config::{Loaded, load};
 use crate::daemon::service::{self, Service};
-use crate::packet::LinkType;
 
 /// What `run` is asked.
 #[derive(Debug, Args)]
@@ -29,10 +27,10 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
     let read = || load(&sources()).map_err(|mistakes| UsageError(mistakes.to_string()));
     let loaded = read()?;
     if let Some(file) = loaded.config.replay.clone() {
+        loaded.warnings.iter().for_each(|warning| out.note(warning));
         return replay::of_files(&[file], false, &loaded, out);
     }
     let config = &loaded.config;
-    Filter::compile(&config.capture.filter, LinkType::ETHERNET).map_err(|e| UsageError(e.to_string()))?;
     log::start(config.service.log_level);
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
     let service = Service {

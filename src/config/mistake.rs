@@ -44,7 +44,7 @@ pub enum Mistake {
         /// What is accepted.
         accepts: String,
     },
-    /// Two values that do not go together.
+    /// A value that does not go together with another, or that fails when it is tried.
     #[error("{origin}: {key} = {value}: {problem}")]
     Conflict {
         /// Where the first was set.

@@ -22,7 +22,8 @@ use raw::Raw;
 pub use raw::{Setting, Sources};
 use units::{ByteSize, Percent, Share};
 
-use crate::packet::Precision;
+use crate::capture::filter::Filter;
+use crate::packet::{LinkType, Precision};
 use crate::store::format::{FILE_HEADER, RECORD_HEADER};
 
 /// The whole configuration, valid.
@@ -137,6 +138,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     let mut raw = Raw::read(sources);
     let config = settle(&mut raw);
     check_sizes(&config, &mut raw);
+    check_filter(&config, &mut raw);
     match raw.mistakes.are_warnings() {
         true => Ok(Loaded { config, settings: raw.settings, warnings: raw.mistakes }),
         false => Err(raw.mistakes),
@@ -203,6 +205,13 @@ fn check_sizes(config: &Config, raw: &mut Raw) {
             ByteSize(least)
         );
         raw.conflict(&keys::RETENTION_BYTES, &keys::ROTATION_SIZE, problem);
+    }
+}
+
+/// Only libpcap knows whether a filter compiles.
+fn check_filter(config: &Config, raw: &mut Raw) {
+    if let Err(error) = Filter::compile(&config.capture.filter, LinkType::ETHERNET) {
+        raw.refuse(&keys::FILTER, error.to_string());
     }
 }
 

@@ -117,14 +117,18 @@ impl Raw {
     /// doubt anyway.
     pub(super) fn conflict(&mut self, key: &dyn AnyKey, with: &dyn AnyKey, problem: String) {
         let doubtful = |m: &Mistake| m.casts_doubt_on(key.name()) || m.casts_doubt_on(with.name());
-        if self.mistakes.iter().any(doubtful) {
-            return;
+        if !self.mistakes.iter().any(doubtful) {
+            self.refuse(key, problem);
         }
+    }
+
+    /// Says what is wrong with the value of a settled key.
+    pub(super) fn refuse(&mut self, key: &dyn AnyKey, problem: String) {
         if let Some(setting) = self.settings.iter().find(|setting| setting.key == key.name()) {
             self.mistakes.push(Mistake::Conflict {
                 origin: setting.origin.clone(),
                 key: setting.key,
-                value: setting.text.clone(),
+                value: shown(&setting.text),
                 problem,
             });
         }

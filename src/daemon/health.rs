@@ -268,17 +268,22 @@ impl ServiceState {
             names.filter(|name| name.starts_with("state") && name.ends_with(".json")).collect();
         names.sort_by_key(|name| (name != STATE_FILE, name.clone()));
         names.truncate(MAX_STATES);
-        Ok(names.iter().filter_map(|name| Self::read(&runtime_dir.join(name))).collect())
+        let states = names.iter().map(|name| Self::read(&runtime_dir.join(name)));
+        states.filter_map(Result::transpose).collect()
     }
 
-    /// Reads with suspicion: what is no file, is large or makes no sense is as good as not there.
-    fn read(path: &Path) -> Option<Self> {
-        if !path.symlink_metadata().ok()?.is_file() {
-            return None;
+    /// Reads with suspicion: what is no file, is large or makes no sense is as good as not there. Only what the caller may
+    /// not read is an error.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        if !path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+            return Ok(None);
         }
         let mut text = Vec::new();
-        File::open(path).ok()?.take(MAX_STATE).read_to_end(&mut text).ok()?;
-        serde_json::from_slice(&text).ok()
+        match File::open(path).and_then(|file| file.take(MAX_STATE).read_to_end(&mut text)) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err(e),
+            Err(_) => Ok(None),
+            Ok(_) => Ok(serde_json::from_slice(&text).ok()),
+        }
     }
 
     /// Whether it tells of the present, `up_ms` milliseconds after boot.
@@ -311,7 +316,7 @@ impl StateFile {
 
     /// Leaves the name to another live service that has it, as may be found out only when two have started together.
     fn give_way(&mut self, up_ms: u64) {
-        let told = ServiceState::read(&self.path);
+        let told = ServiceState::read(&self.path).ok().flatten();
         if told.is_some_and(|told| told.is_fresh(up_ms) && told.data_dir != self.data_dir) {
             self.path.set_file_name(format!("state.{}.json", std::process::id()));
         }
@@ -330,7 +335,7 @@ impl StateFile {
 
 impl Drop for StateFile {
     fn drop(&mut self) {
-        if ServiceState::read(&self.path).is_some_and(|told| told.data_dir == self.data_dir) {
+        if ServiceState::read(&self.path).ok().flatten().is_some_and(|told| told.data_dir == self.data_dir) {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -51,7 +51,12 @@ impl Plan {
     fn fitting(mut self, data: &DataDirectory) -> Self {
         let (Some(limits), Ok(space)) = (self.limits, data.fs.space(data.layout.root())) else { return self };
         let disk = Limits { count: None, bytes: None, ..limits };
-        let allowed = retention::allowance(&disk, space, data.kept_bytes(), self.rotation.size);
+        let allowed = |limits| retention::allowance(limits, space, data.kept_bytes(), self.rotation.size);
+        let (allowed, wanted) = (allowed(&disk), allowed(&limits));
+        // Where count or bytes evict before the disk is full, or the disk may never evict, files may have any size.
+        if wanted < allowed || limits.floor_percent >= 100 {
+            return self;
+        }
         let largest = retention::largest_rotation(&disk, allowed).max(SMALLEST_FILE);
         if self.rotation.size > largest {
             warn!(

@@ -64,6 +64,8 @@ struct Stalled {
 struct Running {
     setup: RecordLoop,
     stalled: Option<Stalled>,
+    /// Losses where no file is written that could tell of them.
+    unsaved: Losses,
     down: Option<(Now, String)>,
     complained: bool,
     look_due: Duration,
@@ -73,8 +75,15 @@ struct Running {
 /// Records until the parcels end and all files are sealed.
 pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) {
     let look_due = setup.clock.now().up;
-    let mut running =
-        Running { setup, stalled: None, down: None, complained: false, look_due, give_up_at: None };
+    let mut running = Running {
+        setup,
+        stalled: None,
+        unsaved: Losses::NONE,
+        down: None,
+        complained: false,
+        look_due,
+        give_up_at: None,
+    };
     while running.turn(parcels, sealed) {}
     running.finish(sealed);
 }
@@ -133,7 +142,10 @@ impl Running {
 
     fn write(&mut self, mut block: Block, from: usize, backoff: Duration) {
         let now = self.now();
-        let Some(recorder) = &mut self.setup.recorder else { return self.setup.back.put(block) };
+        let Some(recorder) = &mut self.setup.recorder else {
+            self.unsaved += block.losses;
+            return self.setup.back.put(block);
+        };
         self.setup.health.writing_since_ms.set(block.since.as_millis() as u64);
         let outcome = recorder.record(&mut block, from, now);
         self.setup.health.written.add(count(&block, from, outcome.done));
@@ -177,8 +189,9 @@ impl Running {
     }
 
     fn book(&mut self, losses: Losses) {
-        if let Some(recorder) = &mut self.setup.recorder {
-            recorder.book(losses);
+        match &mut self.setup.recorder {
+            Some(recorder) => recorder.book(losses),
+            None => self.unsaved += losses,
         }
     }
 
@@ -268,7 +281,7 @@ impl Running {
         while self.setup.recorder.as_ref().is_some_and(Recorder::is_sealing) && !self.is_over() {
             self.wait_for_sealer(sealed);
         }
-        let unbooked = self.setup.recorder.as_ref().map_or(Losses::NONE, Recorder::unbooked);
+        let unbooked = self.setup.recorder.as_ref().map_or(self.unsaved, Recorder::unbooked);
         let _ = self.setup.keeper.send(Message::Unbooked(unbooked));
         self.setup.health.set_recording(None, None);
     }

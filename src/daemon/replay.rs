@@ -10,8 +10,9 @@ use super::feed::Feeder;
 use super::health::Health;
 use super::pipeline::{Pipeline, Plan};
 use super::setup::DataDirectory;
-use crate::capture::replay::{End, Import, ImportError};
-use crate::packet::{LinkType, MAX_SNAPLEN};
+use crate::capture::filter::Filter;
+use crate::capture::replay::{End, Import, ImportError, Imported};
+use crate::packet::{Frame, LinkType};
 use crate::store::format::Format;
 use crate::sys::clock::RealClock;
 
@@ -38,10 +39,20 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
+/// What is taken of each file, as of a live port.
+#[derive(Debug, Clone)]
+pub struct Take {
+    /// A BPF expression; empty for everything.
+    pub filter: String,
+    /// The most bytes kept of a packet.
+    pub snaplen: u32,
+}
+
 /// Replays `files`, in order, into `data_dir`. A damaged or cut file is replayed up to the damage, and told with `warn`.
 pub fn replay(
     files: &[PathBuf],
     data_dir: &Path,
+    take: &Take,
     plan: Plan,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
@@ -55,7 +66,7 @@ pub fn replay(
     let (feeder, intake) = Pipeline::feeder(&plan, &health, Arc::new(RealClock));
     let pipeline = Pipeline::start(plan, &data, intake, Arc::clone(&health)).context("start a thread")?;
     let total = opened.iter().map(|(size, _)| *size).sum();
-    let mut source = Source { feeder, progress, at: Progress { done: 0, total }, stop, warn };
+    let mut source = Source { feeder, take, progress, at: Progress { done: 0, total }, stop, warn };
     let mut result = Ok(());
     for (file, (size, pipe)) in files.iter().zip(opened) {
         result = source.file(file, pipe);
@@ -82,6 +93,7 @@ fn open(path: &Path) -> Result<Opened, ImportError> {
 
 struct Source<'a> {
     feeder: Feeder,
+    take: &'a Take,
     at: Progress,
     stop: &'a dyn Fn() -> bool,
     progress: &'a mut dyn FnMut(Progress),
@@ -111,6 +123,19 @@ impl Source<'_> {
         }
     }
 
+    /// One packet, if the filter lets it pass, cut to the snaplen.
+    fn packet(&mut self, packet: &Imported<'_>, filter: &Filter) -> anyhow::Result<()> {
+        let snaplen = self.take.snaplen;
+        let format = Format { link: packet.link, precision: packet.precision, snaplen };
+        let data = &packet.frame.data[..packet.frame.data.len().min(snaplen as usize)];
+        if filter.matches(&packet.frame)
+            && !self.feeder.push_patiently(&Frame { data, ..packet.frame }, format)
+        {
+            bail!("the recorder has ended; see the message before");
+        }
+        Ok(())
+    }
+
     /// The packets of the link type at place `at` of `links`, which gets those that come up.
     fn pass(
         &mut self,
@@ -120,18 +145,22 @@ impl Source<'_> {
         at: usize,
     ) -> anyhow::Result<()> {
         let mut seen = 0_u64;
+        let mut filter: Option<(LinkType, Filter)> = None;
         loop {
             match import.next() {
                 Ok(Some(packet)) => {
                     if !links.contains(&packet.link) {
                         links.push(packet.link);
                     }
-                    let format =
-                        Format { link: packet.link, precision: packet.precision, snaplen: MAX_SNAPLEN };
-                    if links.get(at) == Some(&packet.link)
-                        && !self.feeder.push_patiently(&packet.frame, format)
-                    {
-                        bail!("the recorder has ended; see the message before");
+                    if links.get(at) == Some(&packet.link) {
+                        let filter = match &filter {
+                            Some((link, filter)) if *link == packet.link => filter,
+                            _ => {
+                                let new = Filter::compile(&self.take.filter, packet.link)?;
+                                &filter.insert((packet.link, new)).1
+                            }
+                        };
+                        self.packet(&packet, filter)?;
                     }
                 }
                 Ok(None) => break,

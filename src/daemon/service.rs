@@ -61,6 +61,9 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
         service.tap.interface.as_deref().unwrap_or("no interface"),
         data.layout.root().display()
     );
+    if !service.plan.save {
+        warn!("saving is off: packets are counted, and none is kept");
+    }
     let mut pipeline = Pipeline::start(service.plan, &data, intake, health).context("start a thread")?;
     let mut watch = Watch::new(service, &data, &pipeline);
     let mut stopping = false;

@@ -30,16 +30,25 @@ pub struct View {
     pub rows: Vec<Row>,
     /// The gaps recorded last, oldest first.
     pub gaps: Vec<Gap>,
+    /// Files among them that salvage put aside: their names end in `.damaged`.
+    pub aside: HashSet<CaptureName>,
     /// What whoever asked should know, each a sentence.
     pub notes: Vec<String>,
 }
 
 /// The data directory could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("list capture files in {}: {source}", dir.display())]
+#[error("list capture files in {}: {source}{}", dir.display(), advice(source))]
 pub struct ViewError {
     dir: std::path::PathBuf,
     source: io::Error,
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; its group may: join it, and log in again",
+        _ => "",
+    }
 }
 
 /// A look at a data directory.
@@ -99,13 +108,14 @@ impl Viewer<'_> {
             row.held = row.evicted.is_none() && files.held.contains(&row.facts.name);
         }
         view.rows.sort_by_key(|row| row.facts.name.number());
+        view.aside = files.aside;
         Ok(Some(view))
     }
 
     fn indexed(&self) -> Result<View, IndexError> {
         let reader = Reader::open(&self.layout.index())?;
         let (rows, gaps) = (reader.captures(TimeRange::ALL, true)?, reader.gaps()?);
-        Ok(View { rows, gaps, notes: Vec::new() })
+        Ok(View { rows, gaps, ..View::default() })
     }
 
     fn listing(&self) -> Result<Vec<fs::Entry>, ViewError> {
@@ -148,7 +158,7 @@ impl Viewer<'_> {
             }
             None => {}
         }
-        Ok((View { rows, gaps, notes }, Files::of(&listing)))
+        Ok((View { rows, gaps, notes, ..View::default() }, Files::of(&listing)))
     }
 
     fn growing(&self, part: &Unknown) -> Result<CaptureFacts, ScanError> {
@@ -193,19 +203,25 @@ fn agreed(mut read: impl FnMut() -> io::Result<Vec<fs::Entry>>) -> io::Result<Ve
 }
 
 /// The names in `pcaps/`, sorted by what they are.
+#[derive(Default)]
 struct Files {
     finished: HashMap<CaptureName, u64>,
+    aside: HashSet<CaptureName>,
     held: HashSet<CaptureName>,
     parts: Vec<Unknown>,
 }
 
 impl Files {
     fn of(listing: &[fs::Entry]) -> Self {
-        let mut files = Self { finished: HashMap::new(), held: HashSet::new(), parts: Vec::new() };
+        let mut files = Self::default();
         for entry in listing {
             let Some((name, role)) = CaptureName::parse(&entry.name) else { continue };
             match role {
-                Role::Sealed | Role::Damaged => _ = files.finished.insert(name, entry.size),
+                Role::Sealed => _ = files.finished.insert(name, entry.size),
+                Role::Damaged => {
+                    files.finished.insert(name, entry.size);
+                    files.aside.insert(name);
+                }
                 Role::Hold => _ = files.held.insert(name),
                 Role::Part => files.parts.push(Unknown { name, role, size: entry.size }),
             }

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::catalog::HISTORY;
 use super::super::entry::Act;
 use super::super::names::CaptureName;
 use super::load::Contents;
 
-/// Evictions that stay listed.
-const EVICTIONS: usize = 1000;
-/// Gaps, clock steps, stops and damage to other than capture files, together.
+/// Evictions that stay listed; likewise.
+const EVICTIONS: usize = HISTORY;
+/// Gaps that stay listed; as many as a catalog remembers.
+const GAPS: usize = HISTORY;
+/// Clock steps, stops and damage to other than capture files, together.
 const NOTES: usize = 100;
 /// Entries of one capture file's damage.
 const DAMAGES: usize = 10;
@@ -36,6 +39,7 @@ struct Choice<'a> {
     held: BTreeSet<u64>,
     evicted: BTreeSet<u64>,
     damages: BTreeMap<u64, usize>,
+    gaps: usize,
     notes: usize,
     unknown: usize,
 }
@@ -49,6 +53,7 @@ impl<'a> Choice<'a> {
             held: BTreeSet::new(),
             evicted: BTreeSet::new(),
             damages: BTreeMap::new(),
+            gaps: 0,
             notes: 0,
             unknown: 0,
         }
@@ -74,9 +79,8 @@ impl<'a> Choice<'a> {
                 }
                 None => within(&mut self.notes, NOTES),
             },
-            Some(Act::Stop { .. } | Act::Gap { .. } | Act::ClockStep { .. }) => {
-                within(&mut self.notes, NOTES)
-            }
+            Some(Act::Gap { .. }) => within(&mut self.gaps, GAPS),
+            Some(Act::Stop { .. } | Act::ClockStep { .. }) => within(&mut self.notes, NOTES),
             Some(Act::Compacted { .. }) => false,
         }
     }
