@@ -18,11 +18,11 @@ ifneq ($(CI),)
 export TAPKEEP_TEST_REQUIRE := 1
 endif
 
-.PHONY: help build demo test lint audit bench doc install uninstall clean
+.PHONY: help build demo test lint audit bench bench-writeback doc install uninstall clean
 
 help: ## Tell what can be made
 	@printf 'make TARGET, with TARGET one of\n\n'
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@printf '\nmake demo shows Tapkeep at work; make test runs every test. Missing system packages are installed\n'
 	@printf 'with apt-get (as root or through sudo).\n'
 
@@ -55,6 +55,10 @@ audit: ## Check dependencies for known vulnerabilities (wants cargo-deny and the
 bench: build ## Measure live capture against dumpcap and tcpdump (as root, about 6 minutes; BENCH="--quick")
 	@$(NEED) bench
 	@benches/live --binary $(BIN) $(BENCH)
+
+bench-writeback: build ## Measure the age of the oldest unsynced packet on a slow disk (as root, half a minute)
+	@$(NEED) bench
+	@benches/writeback --binary $(BIN) $(BENCH)
 
 doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
 	$(CARGO) doc --locked --no-deps --document-private-items

@@ -1,6 +1,6 @@
 //! Capture files that nobody here wrote, sound and damaged, against tshark, capinfos, editcap and tcpdump.
-//! They lie at `../shared/corpora` or where `TAPKEEP_CORPORA` points; without them these tests say that they
-//! skip.
+//! They lie where `TAPKEEP_CORPORA` points, else in a folder beside the checkout. Without them these tests say
+//! that they skip; with `TAPKEEP_TEST_REQUIRE=1` they fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 #![allow(clippy::explicit_write, reason = "the test harness swallows `eprintln!`")]
@@ -23,7 +23,9 @@ fn corpora() -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    writeln!(std::io::stderr(), "SKIPPED: no corpora at {}; set TAPKEEP_CORPORA", path.display()).unwrap();
+    let text = format!("SKIPPED: no corpora at {}; set TAPKEEP_CORPORA", path.display());
+    assert!(std::env::var("TAPKEEP_TEST_REQUIRE").as_deref() != Ok("1"), "{text}");
+    writeln!(std::io::stderr(), "{text}").unwrap();
     None
 }
 

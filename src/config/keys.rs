@@ -102,9 +102,9 @@ const DAY: u64 = 86_400 * SECOND;
 
 keys! {
     DATA_DIR: Maybe<AnyPath> = Some("data_dir"), "TAPKEEP_DATA_DIR", Maybe::unset(AnyPath), None,
-        "The data directory: captures, flows, ledger and index lie in it.";
+        "The data directory: captures, ledger and index lie in it.";
     OUTPUT_FILE: Maybe<FilePath> = None, "OUTPUT_FILE", Maybe::unset(FilePath), None,
-        "The flow file; its folder is the data directory.";
+        "Names a flow file; this version writes none and takes only its folder, as the data directory.";
     PCAP_FILE: Maybe<FilePath> = None, "PCAP_FILE", Maybe::unset(FilePath), None,
         "A capture file to replay once, instead of capturing.";
 
