@@ -468,20 +468,29 @@ fn the_data_directory_is_the_first_that_is_set_and_is_named() {
     let file = ["--config", "t.toml"];
     let all = [output_file.clone(), variable.clone()];
     let flagged = asked(&["--config", "t.toml", "--data-dir", "by-flag"], &all);
-    assert!(flagged.contains("by-flag (from --data-dir) does not exist"), "{flagged}");
+    assert!(flagged.contains("by-flag does not exist (from --data-dir)"), "{flagged}");
     let output = asked(&file, &all);
-    assert!(output.contains(&format!("{} (the folder of OUTPUT_FILE)", name("by-output"))), "{output}");
+    assert!(
+        output.contains(&format!("{} does not exist (the folder of OUTPUT_FILE)", name("by-output"))),
+        "{output}"
+    );
     let configured = asked(&file, &[variable]);
-    assert!(configured.contains("by-variable (data_dir from environment TAPKEEP_DATA_DIR)"), "{configured}");
+    assert!(
+        configured.contains("by-variable does not exist (data_dir from environment TAPKEEP_DATA_DIR)"),
+        "{configured}"
+    );
     let by_file = asked(&file, &[]);
-    assert!(by_file.contains("by-file (data_dir from t.toml:1)"), "{by_file}");
+    assert!(by_file.contains("by-file does not exist (data_dir from t.toml:1)"), "{by_file}");
     let told = asked(&[], &[]);
     let state = name("run/state.json");
-    assert!(told.contains(&format!("by-service (told by the running service in {state})")), "{told}");
+    assert!(
+        told.contains(&format!("by-service does not exist (told by the running service in {state})")),
+        "{told}"
+    );
     std::fs::remove_file(here.join("run/state.json")).unwrap();
     let left = asked(&[], &[]);
     let usual = Path::new("/var/lib/tapkeep").is_dir();
-    let wanted = if usual { "/var/lib/tapkeep (the usual place" } else { "./output (none is configured" };
+    let wanted = if usual { "(the usual place" } else { "./output does not exist (none is configured" };
     assert!(left.contains(wanted), "{left}");
 }
 

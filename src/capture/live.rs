@@ -103,6 +103,7 @@ pub struct Tap {
     /// What was last said of it.
     said: Option<Change>,
     busy: bool,
+    was_open: bool,
     rest: Duration,
     next_look: Instant,
     backoff: Duration,
@@ -119,6 +120,7 @@ impl Tap {
             handle: None,
             said: None,
             busy: false,
+            was_open: false,
             rest,
             next_look: Instant::now(),
             backoff: Duration::from_millis(50),
@@ -156,8 +158,8 @@ impl Tap {
             Err(message) => {
                 self.close(&mut sink);
                 let name = self.config.interface.as_deref().unwrap_or_default();
-                let reason = match link(name)? {
-                    Link::Absent => gone(name),
+                let reason = match link(name) {
+                    Ok(Link::Absent) => gone(name),
                     _ => format!("interface {name}: {message}"),
                 };
                 Ok((0, self.say(Change::Down(reason))))
@@ -165,10 +167,11 @@ impl Tap {
         }
     }
 
-    /// Hands over all that has arrived until now; what arrives meanwhile may come along.
+    /// Hands over all that has arrived until now; what arrives meanwhile may come along, and what cannot be had counts as
+    /// dropped.
     pub fn drain(&mut self, mut sink: impl FnMut(LinkType, Frame<'_>)) {
         if let Some(handle) = &mut self.handle {
-            handle.drain(&mut sink);
+            self.left_over.kernel += handle.drain(&mut sink);
         }
     }
 
@@ -199,21 +202,23 @@ impl Tap {
         let Some(name) = self.config.interface.clone() else {
             return Ok(self.say(Change::Down("no interface is configured".to_owned())));
         };
-        let index = match link(&name)? {
-            Link::Absent => return Ok(self.say(Change::Down(gone(&name)))),
-            Link::Down => return Ok(self.say(Change::Down(format!("interface {name} is down")))),
-            Link::NoCarrier(index) | Link::Up(index) => index,
+        let index = match link(&name) {
+            Ok(Link::Absent) => return Ok(self.say(Change::Down(gone(&name)))),
+            Ok(Link::Down) => return Ok(self.say(Change::Down(format!("interface {name} is down")))),
+            Ok(Link::NoCarrier(index) | Link::Up(index)) => index,
+            Err(error) => return Ok(self.say(Change::Down(format!("look at interface {name}: {error}")))),
         };
         match Handle::open(&name, index, &self.config) {
             Ok(handle) => {
                 self.backoff = Duration::from_millis(50);
                 self.handle = Some(handle);
+                self.was_open = true;
                 self.next_look = Instant::now();
                 self.look(sink)
             }
             Err(OpenError::Filter(error)) => Err(error.into()),
             Err(OpenError::Pcap(message))
-                if message.contains("ermission") || message.contains("not permitted") =>
+                if !self.was_open && (message.contains("ermission") || message.contains("not permitted")) =>
             {
                 Err(TapError::Forbidden { interface: name, message })
             }
@@ -230,7 +235,9 @@ impl Tap {
             return Ok(None);
         }
         self.next_look = Instant::now() + LOOK;
-        let change = match link(name)? {
+        // What cannot be looked at now has not changed.
+        let Ok(state) = link(name) else { return Ok(None) };
+        let change = match state {
             Link::Up(index) if index == handle.index => Change::Up(handle.link),
             Link::NoCarrier(index) if index == handle.index => {
                 Change::Down(format!("interface {name} has no carrier"))

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::mistake::Origin;
 
@@ -18,6 +19,9 @@ pub const STATE_FILE: &str = "state.json";
 
 /// The largest state file that is read, bytes.
 const MAX_STATE: u64 = 1 << 20;
+
+/// Age from which a state file is a dead service's.
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// Why a directory was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,12 +90,14 @@ impl DataDir {
         configured.or(told).or_else(usual).unwrap_or_else(fallback)
     }
 
-    /// What the service tells in its runtime directory; nothing if there is no service, or none that makes
+    /// What the running service tells in its runtime directory; nothing if there is none, or none that makes
     /// sense.
     pub(super) fn told_in(runtime_dir: &Path) -> Option<DataDir> {
         let state = runtime_dir.join(STATE_FILE);
         let mut text = String::new();
-        File::open(&state).ok()?.take(MAX_STATE).read_to_string(&mut text).ok()?;
+        let file = File::open(&state).ok()?;
+        let fresh = file.metadata().ok()?.modified().ok()?.elapsed().is_ok_and(|age| age <= MAX_AGE);
+        file.take(MAX_STATE).read_to_string(&mut text).ok().filter(|_| fresh)?;
         let value: serde_json::Value = serde_json::from_str(&text).ok()?;
         let path = PathBuf::from(value.get("data_dir")?.as_str()?);
         path.is_absolute().then_some(Self { path, why: Why::Service(state) })

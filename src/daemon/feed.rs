@@ -112,8 +112,11 @@ impl Feeder {
         block.losses = std::mem::replace(&mut self.lost, Losses::NONE);
         self.health.packets.add(block.tally().packets);
         self.health.bytes.add(block.tally().wire_bytes);
-        // The channel has a place for every block; it fails only when the recorder is gone, and then so are we.
-        let _ = self.parcels.try_send(Parcel::Block(block));
+        let packets = block.tally().packets;
+        // The channel has a place for every block; it fails only when the recorder is gone.
+        if self.parcels.try_send(Parcel::Block(block)).is_err() {
+            self.health.losses.add(&Losses { queue: Some(packets), ..Losses::NONE });
+        }
     }
 
     /// Hands on what would otherwise wait although the recorder is idle, and losses that no block came for.
@@ -142,14 +145,11 @@ impl Feeder {
         }
     }
 
-    /// Tells of the port going up or down. While the recorder lags behind, what goes to and fro is told as one change.
+    /// Tells of the port going up or down. While the recorder lags behind, only the first change and the last are kept.
     fn tell(&mut self, change: Parcel) {
         self.hand_on();
-        if self.untold.len() > 1 {
-            self.untold.pop();
-        } else {
-            self.untold.push(change);
-        }
+        self.untold.truncate(1);
+        self.untold.push(change);
         self.tell_untold();
     }
 
@@ -172,11 +172,19 @@ pub(super) fn capture(
 ) -> Result<(), TapError> {
     let (snaplen, precision) = (config.snaplen, config.precision);
     let (mut drops_due, mut hand_on_due) = (Instant::now() + COUNT_DROPS, Instant::now() + HAND_ON);
+    let mut ended = Ok(());
     while !stop.load(Ordering::Relaxed) {
         let timeout = drops_due.min(hand_on_due).saturating_duration_since(Instant::now());
-        let (_, change) = tap.turn(waker, timeout, |link, frame| {
+        let turn = tap.turn(waker, timeout, |link, frame| {
             feeder.push(&frame, Format { link, precision, snaplen });
-        })?;
+        });
+        let change = match turn {
+            Ok((_, change)) => change,
+            Err(error) => {
+                ended = Err(error);
+                break;
+            }
+        };
         if let Some(change) = change {
             let now = feeder.clock.now();
             feeder.tell(match change {
@@ -197,7 +205,7 @@ pub(super) fn capture(
     tap.drain(|link, frame| feeder.push(&frame, Format { link, precision, snaplen }));
     count_drops(&mut tap, &mut feeder);
     feeder.finish();
-    Ok(())
+    ended
 }
 
 fn count_drops(tap: &mut Tap, feeder: &mut Feeder) {

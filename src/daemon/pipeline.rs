@@ -13,7 +13,7 @@ use super::feed::{Feeder, Parcel, SPARE_PARCELS};
 use super::health::Health;
 use super::index;
 use super::keep::{self, KeepLoop, Message};
-use super::record::{self, RecordLoop};
+use super::record::{self, RecordLoop, Slot};
 use super::setup::DataDirectory;
 use crate::index::writer::IndexWriter;
 use crate::store::block::{BLOCK_SIZE, BlockPool, BlockReturn};
@@ -24,6 +24,7 @@ use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
 use crate::store::retention::{self, Limits};
 use crate::store::sealer::Sealer;
 use crate::sys::clock::Clock;
+use crate::sys::fs::Space;
 
 /// Messages that may wait for a thread behind the recorder.
 const BACKLOG: usize = 1024;
@@ -51,7 +52,9 @@ impl Plan {
     fn fitting(mut self, data: &DataDirectory) -> Self {
         let (Some(limits), Ok(space)) = (self.limits, data.fs.space(data.layout.root())) else { return self };
         let disk = Limits { count: None, bytes: None, ..limits };
-        let allowed = |limits| retention::allowance(limits, space, data.kept_bytes(), self.rotation.size);
+        // What others have taken by now they may give back.
+        let whole = Space { free: space.total, ..space };
+        let allowed = |limits| retention::allowance(limits, whole, 0, self.rotation.size);
         let (allowed, wanted) = (allowed(&disk), allowed(&limits));
         // Where count or bytes evict before the disk is full, or the disk may never evict, files may have any size.
         if wanted < allowed || limits.floor_percent >= 100 {
@@ -78,7 +81,7 @@ pub struct Pipeline {
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     keeper: Option<Sender<Message>>,
-    rotation: Sender<Rotation>,
+    rotation: Slot<Rotation>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -94,9 +97,10 @@ impl Pipeline {
     /// Starts the threads.
     pub fn start(plan: Plan, data: &DataDirectory, intake: Intake, health: Arc<Health>) -> io::Result<Self> {
         let plan = plan.fitting(data);
+        health.index_stale.store(true, Ordering::Relaxed);
         let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (keeper_sender, messages) = bounded(BACKLOG);
-        let (rotation_sender, rotation) = bounded(1);
+        let rotation = Slot::default();
         let blocks = intake.blocks as u64;
         let mut running = Self {
             health,
@@ -104,7 +108,7 @@ impl Pipeline {
             stop,
             abandon,
             keeper: Some(keeper_sender.clone()),
-            rotation: rotation_sender,
+            rotation: rotation.clone(),
             threads: Vec::new(),
         };
         let updates = running.start_index(data)?;
@@ -116,7 +120,7 @@ impl Pipeline {
     /// Changes when files end and what retention allows.
     pub fn change(&self, plan: Plan, data: &DataDirectory) {
         let Plan { rotation, limits, .. } = plan.fitting(data);
-        let _ = self.rotation.try_send(rotation);
+        self.rotation.put(rotation);
         self.tell(Message::Limits(limits, rotation.size));
     }
 
@@ -126,8 +130,9 @@ impl Pipeline {
     }
 
     fn tell(&self, message: Message) {
-        if let Some(keeper) = &self.keeper {
-            let _ = keeper.try_send(message);
+        let Some(keeper) = &self.keeper else { return };
+        if keeper.try_send(message).is_err() {
+            warn!("the keeper is far behind: something was not written into the ledger, or not reloaded");
         }
     }
 
@@ -141,6 +146,11 @@ impl Pipeline {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a thread has ended, as none does before the source has.
+    pub fn is_broken(&self) -> bool {
+        self.keeper.is_some() && self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Whether all that arrived has been dealt with.
     pub fn is_finished(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
@@ -151,15 +161,18 @@ impl Pipeline {
         self.abandon.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the threads to end, which they do once the source has.
-    pub fn join(mut self) {
+    /// Waits for the threads to end, which they do once the source has; `false` if one has panicked.
+    pub fn join(mut self) -> bool {
         self.close();
+        let mut sound = true;
         for thread in self.threads {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             if thread.join().is_err() {
                 error!("thread {name} has panicked; what it held is left to salvage");
+                sound = false;
             }
         }
+        sound
     }
 
     fn start_index(&mut self, data: &DataDirectory) -> io::Result<Sender<index::Update>> {
@@ -196,7 +209,7 @@ impl Pipeline {
         plan: Plan,
         data: &DataDirectory,
         intake: Intake,
-        rotation: Receiver<Rotation>,
+        rotation: Slot<Rotation>,
         keeper: Sender<Message>,
     ) -> io::Result<()> {
         let (jobs, jobs_to_do) = bounded(MAX_JOBS);
@@ -218,9 +231,11 @@ impl Pipeline {
             rotation,
             rotation_size: plan.rotation.size,
         };
-        let sealer = Sealer::new(Arc::clone(&data.fs), data.layout.clone(), data.ledger.clone());
-        let abandon = Arc::clone(&self.abandon);
-        self.spawn("sealer", move || record::seal(sealer, &jobs_to_do, &done, &keeper, &abandon))?;
+        if plan.save {
+            let sealer = Sealer::new(Arc::clone(&data.fs), data.layout.clone(), data.ledger.clone());
+            let abandon = Arc::clone(&self.abandon);
+            self.spawn("sealer", move || record::seal(sealer, &jobs_to_do, &done, &keeper, &abandon))?;
+        }
         self.spawn("recorder", move || record::record(setup, &intake.parcels, &sealed))
     }
 

@@ -3,8 +3,8 @@
 //! While the disk takes nothing, the block in hand is tried again with back-off and the queue behind it fills; only when it is
 //! nearly full the block in hand is given up and counted as lost by write error, so that capture keeps a place for the newest.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -48,7 +48,7 @@ pub(super) struct RecordLoop {
     /// Set when the rest is to be left to salvage.
     pub abandon: Arc<AtomicBool>,
     /// New values for when files end.
-    pub rotation: Receiver<Rotation>,
+    pub rotation: Slot<Rotation>,
     /// The size at which files end, as told in the state.
     pub rotation_size: u64,
 }
@@ -59,6 +59,8 @@ struct Stalled {
     from: usize,
     again: Duration,
     backoff: Duration,
+    /// Whether it only waits for earlier files to be sealed: the disk is slow, and refuses nothing.
+    sealing: bool,
 }
 
 struct Running {
@@ -69,7 +71,29 @@ struct Running {
     down: Option<(Now, String)>,
     complained: bool,
     look_due: Duration,
+    room_asked: Duration,
     give_up_at: Option<Duration>,
+}
+
+/// A value for another thread, of which only the latest counts.
+#[derive(Clone)]
+pub(super) struct Slot<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(None)))
+    }
+}
+
+impl<T> Slot<T> {
+    /// Puts a value in the place of what is there.
+    pub(super) fn put(&self, value: T) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Records until the parcels end and all files are sealed.
@@ -82,6 +106,7 @@ pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Rec
         down: None,
         complained: false,
         look_due,
+        room_asked: Duration::ZERO,
         give_up_at: None,
     };
     while running.turn(parcels, sealed) {}
@@ -93,8 +118,7 @@ impl Running {
     fn turn(&mut self, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) -> bool {
         self.setup.health.waiting.set(parcels.len() as u64);
         if self.keeps_block(parcels.len()) {
-            if sealed.recv_timeout(self.patience()).is_ok() {
-                self.file_sealed();
+            if self.wait_for_sealer(sealed, self.patience()) {
                 self.retry();
             }
         } else {
@@ -109,9 +133,11 @@ impl Running {
         true
     }
 
-    /// Whether the block that the disk refuses is kept, with so many parcels waiting behind it.
+    /// Whether the block in hand is kept, with so many parcels waiting behind it. On a disk that is only slow it is kept
+    /// whatever waits: then capture drops, and a replay waits.
     fn keeps_block(&self, waiting: usize) -> bool {
-        self.stalled.is_some() && waiting < self.setup.blocks * 3 / 4 && !self.is_over()
+        let place = |stalled: &Stalled| stalled.sealing || waiting < self.setup.blocks * 3 / 4;
+        self.stalled.as_ref().is_some_and(place) && !self.is_over()
     }
 
     /// Whether a stopping service has tried long enough.
@@ -159,13 +185,18 @@ impl Running {
         self.complain(&refused);
         let again = now + backoff;
         let backoff = if outcome.done > from { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
-        self.stalled = Some(Stalled { block, from: outcome.done, again, backoff });
+        let sealing = matches!(refused, Refused::Sealing);
+        self.stalled = Some(Stalled { block, from: outcome.done, again, backoff, sealing });
     }
 
     /// Says once that the disk refuses, and has room made.
     fn complain(&mut self, refused: &Refused) {
         if !matches!(refused, Refused::Sealing) {
-            let _ = self.setup.keeper.try_send(Message::RoomWanted);
+            let now = self.now();
+            if now >= self.room_asked + TURN {
+                self.room_asked = now;
+                let _ = self.setup.keeper.try_send(Message::RoomWanted);
+            }
             if !self.complained {
                 warn!("{refused}; trying again, packets wait in the queue");
             }
@@ -244,7 +275,7 @@ impl Running {
         }
         let synchronised = self.setup.live.then(|| self.setup.clock.synchronised());
         let Some(recorder) = &mut self.setup.recorder else { return };
-        if let Ok(rotation) = self.setup.rotation.try_recv() {
+        if let Some(rotation) = self.setup.rotation.take() {
             self.setup.rotation_size = rotation.size;
             recorder.set_rotation(rotation);
         }
@@ -271,7 +302,7 @@ impl Running {
         self.end_gap(now);
         self.give_up_at.get_or_insert(now.up + DRAIN);
         while self.keeps_block(0) {
-            self.wait_for_sealer(sealed);
+            self.wait_for_sealer(sealed, TURN);
             self.retry();
         }
         self.give_up_stalled();
@@ -279,17 +310,23 @@ impl Running {
             recorder.rotate();
         }
         while self.setup.recorder.as_ref().is_some_and(Recorder::is_sealing) && !self.is_over() {
-            self.wait_for_sealer(sealed);
+            self.wait_for_sealer(sealed, TURN);
         }
         let unbooked = self.setup.recorder.as_ref().map_or(self.unsaved, Recorder::unbooked);
         let _ = self.setup.keeper.send(Message::Unbooked(unbooked));
         self.setup.health.set_recording(None, None);
     }
 
-    fn wait_for_sealer(&mut self, sealed: &Receiver<()>) {
-        if sealed.recv_timeout(TURN).is_ok() {
-            self.file_sealed();
+    /// Whether the sealer is done with a file within that time.
+    fn wait_for_sealer(&mut self, sealed: &Receiver<()>, patience: Duration) -> bool {
+        let done = sealed.recv_timeout(patience);
+        match done {
+            Ok(()) => self.file_sealed(),
+            Err(RecvTimeoutError::Timeout) => {}
+            // It has panicked: nothing will be sealed any more.
+            Err(RecvTimeoutError::Disconnected) => self.setup.abandon.store(true, Ordering::Relaxed),
         }
+        done.is_ok()
     }
 }
 

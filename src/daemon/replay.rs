@@ -76,8 +76,9 @@ pub fn replay(
         }
     }
     source.feeder.finish();
-    pipeline.join();
+    let sound = pipeline.join();
     result?;
+    anyhow::ensure!(sound, "a thread has panicked; what it held is salvaged at the next start");
     let unwritten = health.losses.get().write.unwrap_or(0);
     Ok(Replayed { packets: health.packets.get(), bytes: health.bytes.get(), unwritten })
 }

@@ -76,27 +76,51 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
                 Signal::Reload => reload_plan(&pipeline, &data, reload),
                 Signal::Stop if stopping => {
                     warn!("stopped again: what is not sealed yet is left to salvage");
-                    pipeline.abandon();
-                    return Ok(false);
+                    return Ok(abandon(pipeline));
                 }
                 Signal::Stop => {
                     info!("stopping: writing what has arrived");
                     stopping = true;
-                    pipeline.stopping();
-                    pipeline.health.set_activity(Activity::Stopping);
-                    capture.stop();
+                    end(&pipeline, &capture);
                 }
             }
         }
         watch.look(&pipeline);
+        if !stopping && pipeline.is_broken() {
+            stopping = true;
+            end(&pipeline, &capture);
+        }
         if capture.is_finished() {
+            stopping = true;
             pipeline.close();
         }
     }
-    pipeline.join();
+    let sound = pipeline.join();
     capture.join()?;
+    anyhow::ensure!(sound, "a thread has panicked; what it held is salvaged at the next start");
     info!("stopped");
     Ok(true)
+}
+
+/// Lets capture end, and with it all the others.
+fn end(pipeline: &Pipeline, capture: &Capture) {
+    pipeline.stopping();
+    pipeline.health.set_activity(Activity::Stopping);
+    capture.stop();
+}
+
+/// Leaves the rest to salvage. A thread that waits for a disk cannot be waited for; `false`, for it is no orderly end.
+fn abandon(mut pipeline: Pipeline) -> bool {
+    pipeline.abandon();
+    pipeline.close();
+    let until = Instant::now() + SECOND;
+    while !pipeline.is_finished() && Instant::now() < until {
+        std::thread::sleep(SOON);
+    }
+    if pipeline.is_finished() {
+        pipeline.join();
+    }
+    false
 }
 
 fn reload_plan(pipeline: &Pipeline, data: &DataDirectory, reload: &Reload<'_>) {
@@ -152,6 +176,8 @@ impl Capture {
 struct Watch {
     clock: Arc<dyn Clock>,
     file: Option<StateFile>,
+    /// Whether the state could not be told the last time.
+    silent: bool,
     state: ServiceState,
     due: Instant,
     last: Now,
@@ -189,7 +215,7 @@ impl Watch {
             warn!("tell the state in {dir}: {error}; `tapkeep status` will not find this service");
         });
         let (clock, fs) = (Arc::clone(&data.clock), Arc::clone(&data.fs));
-        Self { clock, file: file.ok(), state, due: Instant::now(), last: now, root, fs }
+        Self { clock, file: file.ok(), silent: false, state, due: Instant::now(), last: now, root, fs }
     }
 
     fn until_due(&self) -> Duration {
@@ -230,8 +256,11 @@ impl Watch {
             self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
         let Some(file) = &mut self.file else { return };
         if let Err(error) = file.write(state) {
-            warn!("tell the state: {error}");
-            self.file = None;
+            if !std::mem::replace(&mut self.silent, true) {
+                warn!("tell the state: {error}; trying again each second");
+            }
+        } else {
+            self.silent = false;
         }
     }
 }

@@ -87,12 +87,6 @@ impl DataDirectory {
         Ok(Self { fs, clock, layout, ledger, entries, next_number, _lock: None })
     }
 
-    /// Bytes that capture files take, finished and unfinished ones; 0 if they cannot be listed.
-    pub fn kept_bytes(&self) -> u64 {
-        let listing = self.fs.read_dir(&self.layout.captures()).unwrap_or_default();
-        listing.iter().filter(|file| CaptureName::parse(&file.name).is_some()).map(|file| file.size).sum()
-    }
-
     /// Makes `root` if need be, and locks it. Files that this process makes from now on are readable for their group and
     /// nobody else, whatever its umask was.
     pub fn lock(root: &Path) -> Result<Locked, SetupError> {

@@ -93,6 +93,10 @@ impl RunningClock {
             proven: None,
             before: None,
         });
+        // A step that nobody has seen shows in the clocks having run apart; a clock may only drift.
+        let (ran, apart) =
+            (stamp.up_ms.abs_diff(boot.last.up_ms), stamp.boot_wall_ms().abs_diff(boot.last.boot_wall_ms()));
+        let stepped = stepped || apart > 1000 + ran / 1000;
         if !stamp.synchronised {
             boot.steady_since = None;
         } else if stepped || boot.steady_since.is_none() {
@@ -104,8 +108,9 @@ impl RunningClock {
                 boot.base_ms += u64::try_from(gap).unwrap_or(0);
             }
         }
-        boot.last.up_ms = boot.last.up_ms.max(stamp.up_ms);
-        boot.base_ms + boot.last.up_ms
+        let up_ms = boot.last.up_ms.max(stamp.up_ms);
+        boot.last = Stamp { up_ms, ..stamp };
+        boot.base_ms + up_ms
     }
 }
 
@@ -212,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn a_forged_answer_that_no_step_tells_of_ages_nothing() {
+        let mut story = Story::new();
+        story.boot("a", 0, 0, true);
+        let sealed = story.later(2 * HOUR, 2 * HOUR, true);
+        story.boot("b", 3 * HOUR, 0, true);
+        // The service stops, the clock is set ten years ahead, and the service starts again in the same boot.
+        let now = story.boot("b", 3650 * DAY, 2 * HOUR, true);
+        assert_eq!(between(sealed, now), Duration::from_secs(2 * 3600));
+    }
+
+    #[test]
     fn one_forged_answer_ages_nothing() {
         let mut story = Story::new();
         story.boot("a", 0, 0, true);
@@ -221,9 +237,10 @@ mod tests {
             between(sealed, story.later(3650 * DAY + HOUR / 2, HOUR / 2, true)),
             Duration::from_secs(1800)
         );
-        story.note(Act::ClockStep { by_ms: -1 }, 3 * HOUR, HOUR / 2 + 1, true);
-        let now = story.later(6 * HOUR, 2 * HOUR, true);
-        assert_eq!(between(sealed, now), Duration::from_secs(4 * 3600), "the true gap, once proven");
+        // The boot began half an hour after the end of the first.
+        story.note(Act::ClockStep { by_ms: -1 }, 3 * HOUR, HOUR / 2, true);
+        let now = story.later(4 * HOUR + HOUR / 2, 2 * HOUR, true);
+        assert_eq!(between(sealed, now), Duration::from_secs(9000), "the true gap, once proven");
     }
 
     #[test]
