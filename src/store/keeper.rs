@@ -2,7 +2,7 @@
 //! follows the markers by which people hold files, and keeps the catalog of what exists. Every act is in the
 //! ledger before it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -250,11 +250,14 @@ impl Keeper {
             return Ok(false);
         }
         let now = self.running_now();
-        let age = |facts: &CaptureFacts| {
-            let number = facts.name.number();
-            (number, now.saturating_sub(self.sealed_at.get(&number).copied().unwrap_or(now)))
-        };
-        let ages: Vec<_> = self.catalog.captures().map(age).collect();
+        // What lies there under any name may be on its way to the catalog, and what the ledger tells of it is needed.
+        let Ok(listing) = list(self.fs.as_ref(), &self.layout) else { return Ok(false) };
+        let there = listing.iter().filter_map(|file| CaptureName::parse(&file.name));
+        let captures = self.catalog.captures().map(|facts| facts.name.number());
+        let existing: BTreeSet<_> = captures.chain(there.map(|(name, _)| name.number())).collect();
+        let sealed_at = |number: &u64| self.sealed_at.get(number).copied().unwrap_or(now);
+        let ages: Vec<_> =
+            existing.iter().map(|number| (*number, now.saturating_sub(sealed_at(number)))).collect();
         self.ledger.compact(&ages)?;
         Ok(true)
     }
