@@ -2,14 +2,14 @@
 //! follows the markers by which people hold files, and keeps the catalog of what exists. Every act is in the
 //! ledger before it is done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::SharedLedger;
 use super::age::{RunningClock, Stamp, between};
-use super::catalog::{Catalog, Change, Part};
+use super::catalog::{Catalog, Change, Part, Unknown};
 use super::entry::{Act, Entry};
 use super::facts::{CaptureFacts, State};
 use super::layout::Layout;
@@ -44,6 +44,8 @@ pub enum Kept {
     Found(CaptureName),
     /// A file is gone, and not by us.
     Vanished(CaptureName),
+    /// A file has the index number of another; it is left alone.
+    Clash(String),
 }
 
 /// Why something could not be kept or removed.
@@ -77,6 +79,10 @@ pub struct Keeper {
     ledger: SharedLedger,
     clock: Arc<dyn Clock>,
     catalog: Catalog,
+    /// What the ledger and the directory do not agree on, still to be told.
+    differing: VecDeque<Kept>,
+    /// Finished files still to be read, lowest index number first.
+    unknown: VecDeque<Unknown>,
     running: RunningClock,
     sealed_at: BTreeMap<u64, u64>,
     limits: Option<Limits>,
@@ -99,8 +105,13 @@ impl Keeper {
         rotation_size: u64,
     ) -> io::Result<Self> {
         let listing = list(fs.as_ref(), &layout)?;
+        let mut catalog = Catalog::new(entries, &listing);
+        let vanished = catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name));
+        let differing = vanished.chain(catalog.clashes().iter().cloned().map(Kept::Clash)).collect();
         let mut keeper = Self {
-            catalog: Catalog::new(entries, &listing),
+            differing,
+            unknown: catalog.take_unknown().into(),
+            catalog,
             fs,
             layout,
             ledger,
@@ -187,24 +198,26 @@ impl Keeper {
         }
     }
 
-    /// Takes in the finished files that the ledger does not know, and takes note of those that are gone.
-    pub fn reconcile(&mut self) -> Vec<Kept> {
-        let mut kept: Vec<_> =
-            self.catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name)).collect();
-        for unknown in self.catalog.unknown().to_vec() {
-            let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
-            let facts = match self.fs.open_read(&path) {
-                Ok(file) => unknown.facts(scan(file.as_ref()).ok().as_ref()),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.catalog.forget(unknown.name);
-                    continue;
-                }
-                Err(_) => unknown.facts(None),
-            };
-            self.find(facts);
-            kept.push(Kept::Found(unknown.name));
+    /// How many finished files the ledger does not know and [`Keeper::reconcile`] has yet to read.
+    pub fn unread(&self) -> usize {
+        self.unknown.len()
+    }
+
+    /// Tells of one more file that is gone or out of place, or takes in one more that the ledger does not know;
+    /// `None` when all agrees. Reads at most one file.
+    pub fn reconcile(&mut self) -> Option<Kept> {
+        if let Some(kept) = self.differing.pop_front() {
+            return Some(kept);
         }
-        kept
+        let unknown = self.unknown.pop_front()?;
+        let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
+        let facts = match self.fs.open_read(&path) {
+            Ok(file) => unknown.facts(scan(file.as_ref()).ok().as_ref()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Some(Kept::Vanished(unknown.name)),
+            Err(_) => unknown.facts(None),
+        };
+        self.find(facts);
+        Some(Kept::Found(unknown.name))
     }
 
     /// Carries retention out; `growing` is the length of the file being written, `more` whether there is anything to come.
@@ -296,7 +309,7 @@ impl Keeper {
     /// The files that retention may choose from: finished, ours, and there.
     fn candidates(&mut self, names: &[(CaptureName, Role)]) -> Vec<Candidate> {
         let now = self.running_now();
-        let there: std::collections::HashSet<_> =
+        let there: HashSet<_> =
             names.iter().filter(|(_, role)| *role == Role::Sealed).map(|(name, _)| *name).collect();
         let files = self.catalog.captures().filter(|facts| there.contains(&facts.name));
         files
@@ -315,11 +328,12 @@ impl Keeper {
 
     /// Holds what people hold by now, and lets go of what they gave back.
     fn follow_markers(&mut self, names: &[(CaptureName, Role)]) -> Result<Vec<Kept>, KeepError> {
-        let marked = |name| names.contains(&(name, Role::Hold));
+        let markers = names.iter().filter(|(_, role)| *role == Role::Hold);
+        let marked: HashSet<_> = markers.map(|(name, _)| *name).collect();
         let files = names.iter().filter(|(_, role)| matches!(role, Role::Sealed | Role::Part));
         let mut kept = Vec::new();
         for &(name, _) in files {
-            match (self.catalog.is_held(name), marked(name)) {
+            match (self.catalog.is_held(name), marked.contains(&name)) {
                 (false, true) => {
                     self.note(Act::Hold { name })?;
                     kept.push(Kept::Held(name));

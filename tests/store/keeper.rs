@@ -34,7 +34,7 @@ fn keeper(count: u64, total: u64, limits: Limits) -> (Place, Keeper) {
     }
     let place = Place::on(fs);
     let mut keeper = keeper_of(&place, limits);
-    assert_eq!(keeper.reconcile().len() as u64, count);
+    assert_eq!(reconcile(&mut keeper).len() as u64, count);
     (place, keeper)
 }
 
@@ -49,6 +49,10 @@ fn keeper_of(place: &Place, limits: Limits) -> Keeper {
         SIZE,
     )
     .unwrap()
+}
+
+fn reconcile(keeper: &mut Keeper) -> Vec<Kept> {
+    std::iter::from_fn(|| keeper.reconcile()).collect()
 }
 
 /// The numbers of the files that went.
@@ -119,6 +123,21 @@ fn when_others_fill_the_disk_eviction_stops_at_the_floor() {
     }
     assert!((1..=6).contains(&gone), "{gone} of 10 went");
     assert!(place.names().len() >= 4);
+}
+
+#[test]
+fn a_file_with_the_number_of_another_is_told_and_left_alone() {
+    let fs = SimFs::new(64 << 20);
+    fs.create_dir(&layout().captures()).unwrap();
+    let other = CaptureName::new(1, 1_735_655_999);
+    for name in [name(1), other] {
+        fs.plant(at(&name.to_string()), &pcap_bytes(&mix(1, 70), Shape::default()));
+    }
+    let mut keeper = keeper_of(&Place::on(fs), LIMITS);
+    let kept = reconcile(&mut keeper);
+    let [Kept::Clash(clash), Kept::Found(found)] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!((clash.clone(), *found), (other.to_string(), name(1)));
+    assert!(keeper.reconcile().is_none());
 }
 
 #[test]
