@@ -53,6 +53,8 @@ pub(super) struct KeepLoop {
     pub health: Arc<Health>,
     /// Salvage is given up when this is set.
     pub stop: Arc<AtomicBool>,
+    /// Whether the index missed an update, and needs the whole catalog.
+    pub behind: bool,
     /// When the index was last given the whole catalog.
     pub caught_up: Instant,
     /// When salvage was last tried.
@@ -185,16 +187,28 @@ impl KeepLoop {
     fn send_catalog(&mut self) {
         self.keeper.take_changes();
         self.caught_up = Instant::now();
-        let _ = self.index.send(Update::Catalog(Box::new(self.keeper.catalog().clone())));
+        self.send(Update::Catalog(Box::new(self.keeper.catalog().clone())));
     }
 
+    /// An index that is behind gets nothing more until it has taken what it was sent, and then the whole catalog.
     fn publish(&mut self) {
-        if self.health.index_stale.load(Ordering::Relaxed) && self.caught_up.elapsed() >= CATCH_UP {
+        let stale = self.behind || self.health.index_stale.load(Ordering::Relaxed);
+        if stale && self.index.is_empty() && self.caught_up.elapsed() >= CATCH_UP {
             self.send_catalog();
         }
         let changes = self.keeper.take_changes();
-        if !changes.is_empty() {
-            let _ = self.index.send(Update::Changes(changes));
+        if self.behind {
+            self.health.index_stale.store(true, Ordering::Relaxed);
+        } else if !changes.is_empty() {
+            self.send(Update::Changes(changes));
+        }
+    }
+
+    /// Never waits: an index that cannot take it is behind.
+    fn send(&mut self, update: Update) {
+        self.behind = self.index.try_send(update).is_err();
+        if self.behind {
+            self.health.index_stale.store(true, Ordering::Relaxed);
         }
     }
 }
