@@ -53,6 +53,8 @@ pub(super) struct KeepLoop {
     pub health: Arc<Health>,
     /// Salvage is given up when this is set.
     pub stop: Arc<AtomicBool>,
+    /// Whether capture files are written.
+    pub saves: bool,
     /// Whether the index missed an update, and needs the whole catalog.
     pub behind: bool,
     /// When the index was last given the whole catalog.
@@ -174,7 +176,8 @@ impl KeepLoop {
     }
 
     fn enforce(&mut self) {
-        match self.keeper.enforce(self.health.growing.get(), !self.stop.load(Ordering::Relaxed)) {
+        let more = self.saves && !self.stop.load(Ordering::Relaxed);
+        match self.keeper.enforce(self.health.growing.get(), more) {
             Ok(kept) => kept.iter().for_each(say),
             Err(error) => error!("retention: {error}"),
         }
