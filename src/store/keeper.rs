@@ -19,7 +19,7 @@ use super::retention::{self, Candidate, Eviction, Limits, Reason, Room};
 use super::salvage::{Salvage, SalvageError, Salvaged};
 use super::scan::scan;
 use crate::sys::clock::Clock;
-use crate::sys::fs::{Fs, uninterrupted};
+use crate::sys::fs::{Fs, Space, uninterrupted};
 
 /// How long an eviction's space may take to appear before free space is judged again: a reader may hold the
 /// file open.
@@ -87,7 +87,9 @@ pub struct Keeper {
     sealed_at: BTreeMap<u64, u64>,
     limits: Option<Limits>,
     rotation_size: u64,
-    floor: u64,
+    /// The file system as it would be without capture files, at the start or, if larger, when limits last changed; `None`
+    /// until it is known.
+    empty: Option<Space>,
     awaited: Option<Awaited>,
     changes: Vec<Change>,
 }
@@ -118,32 +120,38 @@ impl Keeper {
             clock,
             running: RunningClock::default(),
             sealed_at: BTreeMap::new(),
-            limits: None,
+            limits,
             rotation_size,
-            floor: 0,
+            empty: None,
             awaited: None,
             changes: Vec::new(),
         };
         entries.iter().for_each(|entry| keeper.age(entry));
         // An eviction that a power cut has undone makes its file no younger.
         keeper.sealed_at.retain(|number, _| keeper.catalog.capture(*number).is_some());
-        keeper.set_limits(limits, rotation_size);
+        keeper.measure(&listing);
         Ok(keeper)
     }
 
     /// Changes what retention allows.
     pub fn set_limits(&mut self, limits: Option<Limits>, rotation_size: u64) {
         (self.limits, self.rotation_size) = (limits, rotation_size);
-        let kept = self.kept_bytes();
-        if let (Some(limits), Ok(space)) = (limits, self.fs.space(self.layout.root())) {
-            self.floor = retention::floor(&limits, retention::allowance(&limits, space, kept, rotation_size));
+        if let Ok(listing) = list(self.fs.as_ref(), &self.layout) {
+            self.measure(&listing);
         }
     }
 
-    /// Bytes of all files but the growing one.
-    fn kept_bytes(&self) -> u64 {
-        let parts = self.catalog.parts().iter().map(|part| part.size);
-        parts.chain(self.catalog.captures().map(|facts| facts.size)).sum()
+    /// Others who fill the disk make it no smaller.
+    fn measure(&mut self, listing: &[crate::sys::fs::Entry]) {
+        let space = uninterrupted(|| self.fs.space(self.layout.root())).ok();
+        let empty = space.map(|space| without(space, kept_bytes(listing, false)));
+        self.empty = self.empty.into_iter().chain(empty).max_by_key(|space| space.free);
+    }
+
+    /// Bytes of captures below which free space evicts nothing.
+    fn floor(&self, limits: &Limits) -> u64 {
+        let allowed = |space| retention::allowance(limits, space, 0, self.rotation_size);
+        self.empty.map_or(u64::MAX, |space| retention::floor(limits, allowed(space)))
     }
 
     /// What exists.
@@ -231,18 +239,25 @@ impl Keeper {
         let space =
             space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
         let now = self.clock.now();
-        let all = space.free.saturating_add(self.kept_bytes()).saturating_add(growing);
+        let kept_bytes = kept_bytes(&listing, growing > 0);
+        let all = space.free.saturating_add(kept_bytes).saturating_add(growing);
         if self.awaited.as_ref().is_some_and(|awaited| all >= awaited.room || now.up >= awaited.until) {
             self.awaited = None;
         }
+        self.empty.get_or_insert(without(space, kept_bytes.saturating_add(growing)));
+        let candidates = self.candidates(&names);
+        // What is still to be read is about to be offered, oldest first; nothing younger has to go for it.
+        let offered =
+            candidates.iter().map(|file| file.size).chain(self.unknown.iter().map(|file| file.size));
         let room = Room {
             space,
             growing,
+            other: kept_bytes.saturating_sub(offered.sum()),
             needed: if more { self.rotation_size.saturating_sub(growing) } else { 0 },
             settled: self.awaited.is_none(),
-            floor: self.floor,
+            floor: self.floor(&limits),
         };
-        let plan = retention::plan(&self.candidates(&names), &limits, &room);
+        let plan = retention::plan(&candidates, &limits, &room);
         if plan.is_empty() {
             return Ok(kept);
         }
@@ -390,4 +405,20 @@ fn list(fs: &dyn Fs, layout: &Layout) -> io::Result<Vec<crate::sys::fs::Entry>> 
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other,
     }
+}
+
+/// A file system without these bytes of captures.
+fn without(space: Space, captures: u64) -> Space {
+    Space { free: space.free.saturating_add(captures), ..space }
+}
+
+/// Bytes of the capture files in a listing, the growing one left out, which is the last unfinished one, if there `is_growing`
+/// one.
+fn kept_bytes(listing: &[crate::sys::fs::Entry], is_growing: bool) -> u64 {
+    let ours =
+        || listing.iter().filter_map(|file| CaptureName::parse(&file.name).map(|name| (name, file.size)));
+    let parts = ours().filter(|((_, role), _)| is_growing && *role == Role::Part);
+    let growing = parts.max_by_key(|((name, _), _)| name.number()).map_or(0, |(_, size)| size);
+    let captures = ours().filter(|((_, role), _)| *role != Role::Hold);
+    captures.map(|(_, size)| size).sum::<u64>().saturating_sub(growing)
 }
