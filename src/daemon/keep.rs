@@ -53,6 +53,10 @@ pub(super) struct KeepLoop {
     pub health: Arc<Health>,
     /// Salvage is given up when this is set.
     pub stop: Arc<AtomicBool>,
+    /// Whether capture files are written.
+    pub saves: bool,
+    /// Whether the index missed an update, and needs the whole catalog.
+    pub behind: bool,
     /// When the index was last given the whole catalog.
     pub caught_up: Instant,
     /// When salvage was last tried.
@@ -61,8 +65,8 @@ pub(super) struct KeepLoop {
 
 /// Salvages, then keeps until there are no more messages.
 pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
-    running.salvage(messages);
     let mut looked = Instant::now();
+    running.salvage(messages, &mut looked);
     loop {
         let (due, over) = match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
             Ok(message) => (running.follow(message, looked), false),
@@ -73,7 +77,7 @@ pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
             break;
         }
         if due {
-            running.salvage_again();
+            running.salvage_again(messages, &mut looked);
             running.enforce();
             looked = Instant::now();
         }
@@ -82,36 +86,63 @@ pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
 }
 
 impl KeepLoop {
-    fn salvage(&mut self, messages: &Receiver<Message>) {
+    /// Salvages, then takes in what the ledger does not know, one file a step.
+    fn salvage(&mut self, messages: &Receiver<Message>, looked: &mut Instant) {
         let parts = self.keeper.parts();
         for (done, part) in parts.iter().enumerate() {
-            if self.stop.load(Ordering::Relaxed) {
+            self.health.set_busy_with(Some(format!("salvaging {} of {} files", done + 1, parts.len())));
+            if !self.may_go_on(messages, looked) {
                 return;
             }
-            self.health.set_busy_with(Some(format!("salvaging {} of {} files", done + 1, parts.len())));
-            let kept = self.keeper.salvage(part);
-            say(&kept);
-            for message in messages.try_iter() {
-                self.follow(message, Instant::now());
-            }
-            self.publish();
+            say(&self.keeper.salvage(part));
         }
-        self.health.set_busy_with(Some("looking for files that the ledger does not know".to_owned()));
-        self.keeper.reconcile().iter().for_each(say);
+        loop {
+            let unread = self.keeper.unread();
+            self.health.set_busy_with(Some(format!(
+                "reading files that the ledger does not know, {unread} are left"
+            )));
+            if !self.may_go_on(messages, looked) {
+                return;
+            }
+            let Some(kept) = self.keeper.reconcile() else { break };
+            say(&kept);
+        }
         self.health.set_busy_with(None);
         self.enforce();
         self.send_catalog();
     }
 
+    /// Between two steps of long work: does what came meanwhile and carries retention out when it is time; says whether to
+    /// go on.
+    fn may_go_on(&mut self, messages: &Receiver<Message>, looked: &mut Instant) -> bool {
+        let mut due = looked.elapsed() >= LOOK;
+        for message in messages.try_iter() {
+            due |= self.follow(message, *looked);
+        }
+        if due {
+            self.enforce();
+            *looked = Instant::now();
+        }
+        self.publish();
+        let stopped = self.stop.load(Ordering::Relaxed);
+        if stopped {
+            self.health.set_busy_with(None);
+        }
+        !stopped
+    }
+
     /// Tries once more, now and then, what could not be salvaged at the start: the disk may have been full.
-    fn salvage_again(&mut self) {
+    fn salvage_again(&mut self, messages: &Receiver<Message>, looked: &mut Instant) {
         if self.keeper.parts().is_empty() || self.salvaged.elapsed() < SALVAGE_AGAIN {
             return;
         }
-        self.salvaged = Instant::now();
         for part in self.keeper.parts() {
+            if !self.may_go_on(messages, looked) {
+                break;
+            }
             say(&self.keeper.salvage(&part));
         }
+        self.salvaged = Instant::now();
     }
 
     /// Does as told; says whether it is time to look at the limits.
@@ -145,7 +176,8 @@ impl KeepLoop {
     }
 
     fn enforce(&mut self) {
-        match self.keeper.enforce(self.health.growing.get(), !self.stop.load(Ordering::Relaxed)) {
+        let more = self.saves && !self.stop.load(Ordering::Relaxed);
+        match self.keeper.enforce(self.health.growing.get(), more) {
             Ok(kept) => kept.iter().for_each(say),
             Err(error) => error!("retention: {error}"),
         }
@@ -158,16 +190,28 @@ impl KeepLoop {
     fn send_catalog(&mut self) {
         self.keeper.take_changes();
         self.caught_up = Instant::now();
-        let _ = self.index.send(Update::Catalog(Box::new(self.keeper.catalog().clone())));
+        self.send(Update::Catalog(Box::new(self.keeper.catalog().clone())));
     }
 
+    /// An index that is behind gets nothing more until it has taken what it was sent, and then the whole catalog.
     fn publish(&mut self) {
-        if self.health.index_stale.load(Ordering::Relaxed) && self.caught_up.elapsed() >= CATCH_UP {
+        let stale = self.behind || self.health.index_stale.load(Ordering::Relaxed);
+        if stale && self.index.is_empty() && self.caught_up.elapsed() >= CATCH_UP {
             self.send_catalog();
         }
         let changes = self.keeper.take_changes();
-        if !changes.is_empty() {
-            let _ = self.index.send(Update::Changes(changes));
+        if self.behind {
+            self.health.index_stale.store(true, Ordering::Relaxed);
+        } else if !changes.is_empty() {
+            self.send(Update::Changes(changes));
+        }
+    }
+
+    /// Never waits: an index that cannot take it is behind.
+    fn send(&mut self, update: Update) {
+        self.behind = self.index.try_send(update).is_err();
+        if self.behind {
+            self.health.index_stale.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -207,6 +251,7 @@ fn say(kept: &Kept) {
         }
         Kept::NotSalvaged(error) => error!("{error}; it is tried again in a minute"),
         Kept::Found(name) => info!("took in {name}, which the ledger did not know"),
+        Kept::Clash(file) => warn!("{file} has the index number of another file; it is left alone"),
         Kept::Vanished(name) => warn!("{name} is gone, and not by retention"),
     }
 }

@@ -200,7 +200,9 @@ impl Pipeline {
         )?;
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
-        let keeping = KeepLoop { keeper, index, health, stop, caught_up: now, salvaged: now };
+        let saves = plan.save;
+        let keeping =
+            KeepLoop { keeper, index, health, stop, saves, behind: false, caught_up: now, salvaged: now };
         self.spawn("keeper", move || keep::keep(keeping, &messages))
     }
 

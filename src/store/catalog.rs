@@ -333,6 +333,11 @@ impl Catalog {
         &self.unknown
     }
 
+    /// [`Catalog::unknown`], for one who puts or forgets each of them; there are none then.
+    pub fn take_unknown(&mut self) -> Vec<Unknown> {
+        std::mem::take(&mut self.unknown)
+    }
+
     /// Files that the ledger knows and that are gone without an eviction: removed by hand.
     pub fn vanished(&self) -> &[CaptureFacts] {
         &self.vanished

@@ -2,14 +2,14 @@
 //! follows the markers by which people hold files, and keeps the catalog of what exists. Every act is in the
 //! ledger before it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::SharedLedger;
 use super::age::{RunningClock, Stamp, between};
-use super::catalog::{Catalog, Change, Part};
+use super::catalog::{Catalog, Change, Part, Unknown};
 use super::entry::{Act, Entry};
 use super::facts::{CaptureFacts, State};
 use super::layout::Layout;
@@ -19,7 +19,7 @@ use super::retention::{self, Candidate, Eviction, Limits, Reason, Room};
 use super::salvage::{Salvage, SalvageError, Salvaged};
 use super::scan::scan;
 use crate::sys::clock::Clock;
-use crate::sys::fs::{Fs, uninterrupted};
+use crate::sys::fs::{Fs, Space, uninterrupted};
 
 /// How long an eviction's space may take to appear before free space is judged again: a reader may hold the
 /// file open.
@@ -44,6 +44,8 @@ pub enum Kept {
     Found(CaptureName),
     /// A file is gone, and not by us.
     Vanished(CaptureName),
+    /// A file has the index number of another; it is left alone.
+    Clash(String),
 }
 
 /// Why something could not be kept or removed.
@@ -77,11 +79,17 @@ pub struct Keeper {
     ledger: SharedLedger,
     clock: Arc<dyn Clock>,
     catalog: Catalog,
+    /// What the ledger and the directory do not agree on, still to be told.
+    differing: VecDeque<Kept>,
+    /// Finished files still to be read, lowest index number first.
+    unknown: VecDeque<Unknown>,
     running: RunningClock,
     sealed_at: BTreeMap<u64, u64>,
     limits: Option<Limits>,
     rotation_size: u64,
-    floor: u64,
+    /// The file system as it would be without capture files, at the start or, if larger, when limits last changed; `None`
+    /// until it is known.
+    empty: Option<Space>,
     awaited: Option<Awaited>,
     changes: Vec<Change>,
 }
@@ -99,40 +107,51 @@ impl Keeper {
         rotation_size: u64,
     ) -> io::Result<Self> {
         let listing = list(fs.as_ref(), &layout)?;
+        let mut catalog = Catalog::new(entries, &listing);
+        let vanished = catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name));
+        let differing = vanished.chain(catalog.clashes().iter().cloned().map(Kept::Clash)).collect();
         let mut keeper = Self {
-            catalog: Catalog::new(entries, &listing),
+            differing,
+            unknown: catalog.take_unknown().into(),
+            catalog,
             fs,
             layout,
             ledger,
             clock,
             running: RunningClock::default(),
             sealed_at: BTreeMap::new(),
-            limits: None,
+            limits,
             rotation_size,
-            floor: 0,
+            empty: None,
             awaited: None,
             changes: Vec::new(),
         };
         entries.iter().for_each(|entry| keeper.age(entry));
         // An eviction that a power cut has undone makes its file no younger.
         keeper.sealed_at.retain(|number, _| keeper.catalog.capture(*number).is_some());
-        keeper.set_limits(limits, rotation_size);
+        keeper.measure(&listing);
         Ok(keeper)
     }
 
     /// Changes what retention allows.
     pub fn set_limits(&mut self, limits: Option<Limits>, rotation_size: u64) {
         (self.limits, self.rotation_size) = (limits, rotation_size);
-        let kept = self.kept_bytes();
-        if let (Some(limits), Ok(space)) = (limits, self.fs.space(self.layout.root())) {
-            self.floor = retention::floor(&limits, retention::allowance(&limits, space, kept, rotation_size));
+        if let Ok(listing) = list(self.fs.as_ref(), &self.layout) {
+            self.measure(&listing);
         }
     }
 
-    /// Bytes of all files but the growing one.
-    fn kept_bytes(&self) -> u64 {
-        let parts = self.catalog.parts().iter().map(|part| part.size);
-        parts.chain(self.catalog.captures().map(|facts| facts.size)).sum()
+    /// Others who fill the disk make it no smaller.
+    fn measure(&mut self, listing: &[crate::sys::fs::Entry]) {
+        let space = uninterrupted(|| self.fs.space(self.layout.root())).ok();
+        let empty = space.map(|space| without(space, kept_bytes(listing, false)));
+        self.empty = self.empty.into_iter().chain(empty).max_by_key(|space| space.free);
+    }
+
+    /// Bytes of captures below which free space evicts nothing.
+    fn floor(&self, limits: &Limits) -> u64 {
+        let allowed = |space| retention::allowance(limits, space, 0, self.rotation_size);
+        self.empty.map_or(u64::MAX, |space| retention::floor(limits, allowed(space)))
     }
 
     /// What exists.
@@ -187,24 +206,26 @@ impl Keeper {
         }
     }
 
-    /// Takes in the finished files that the ledger does not know, and takes note of those that are gone.
-    pub fn reconcile(&mut self) -> Vec<Kept> {
-        let mut kept: Vec<_> =
-            self.catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name)).collect();
-        for unknown in self.catalog.unknown().to_vec() {
-            let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
-            let facts = match self.fs.open_read(&path) {
-                Ok(file) => unknown.facts(scan(file.as_ref()).ok().as_ref()),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.catalog.forget(unknown.name);
-                    continue;
-                }
-                Err(_) => unknown.facts(None),
-            };
-            self.find(facts);
-            kept.push(Kept::Found(unknown.name));
+    /// How many finished files the ledger does not know and [`Keeper::reconcile`] has yet to read.
+    pub fn unread(&self) -> usize {
+        self.unknown.len()
+    }
+
+    /// Tells of one more file that is gone or out of place, or takes in one more that the ledger does not know;
+    /// `None` when all agrees. Reads at most one file.
+    pub fn reconcile(&mut self) -> Option<Kept> {
+        if let Some(kept) = self.differing.pop_front() {
+            return Some(kept);
         }
-        kept
+        let unknown = self.unknown.pop_front()?;
+        let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
+        let facts = match self.fs.open_read(&path) {
+            Ok(file) => unknown.facts(scan(file.as_ref()).ok().as_ref()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Some(Kept::Vanished(unknown.name)),
+            Err(_) => unknown.facts(None),
+        };
+        self.find(facts);
+        Some(Kept::Found(unknown.name))
     }
 
     /// Carries retention out; `growing` is the length of the file being written, `more` whether there is anything to come.
@@ -218,18 +239,25 @@ impl Keeper {
         let space =
             space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
         let now = self.clock.now();
-        let all = space.free.saturating_add(self.kept_bytes()).saturating_add(growing);
+        let kept_bytes = kept_bytes(&listing, growing > 0);
+        let all = space.free.saturating_add(kept_bytes).saturating_add(growing);
         if self.awaited.as_ref().is_some_and(|awaited| all >= awaited.room || now.up >= awaited.until) {
             self.awaited = None;
         }
+        self.empty.get_or_insert(without(space, kept_bytes.saturating_add(growing)));
+        let candidates = self.candidates(&names);
+        // What is still to be read is about to be offered, oldest first; nothing younger has to go for it.
+        let offered =
+            candidates.iter().map(|file| file.size).chain(self.unknown.iter().map(|file| file.size));
         let room = Room {
             space,
             growing,
+            other: kept_bytes.saturating_sub(offered.sum()),
             needed: if more { self.rotation_size.saturating_sub(growing) } else { 0 },
             settled: self.awaited.is_none(),
-            floor: self.floor,
+            floor: self.floor(&limits),
         };
-        let plan = retention::plan(&self.candidates(&names), &limits, &room);
+        let plan = retention::plan(&candidates, &limits, &room);
         if plan.is_empty() {
             return Ok(kept);
         }
@@ -250,11 +278,14 @@ impl Keeper {
             return Ok(false);
         }
         let now = self.running_now();
-        let age = |facts: &CaptureFacts| {
-            let number = facts.name.number();
-            (number, now.saturating_sub(self.sealed_at.get(&number).copied().unwrap_or(now)))
-        };
-        let ages: Vec<_> = self.catalog.captures().map(age).collect();
+        // What lies there under any name may be on its way to the catalog, and what the ledger tells of it is needed.
+        let Ok(listing) = list(self.fs.as_ref(), &self.layout) else { return Ok(false) };
+        let there = listing.iter().filter_map(|file| CaptureName::parse(&file.name));
+        let captures = self.catalog.captures().map(|facts| facts.name.number());
+        let existing: BTreeSet<_> = captures.chain(there.map(|(name, _)| name.number())).collect();
+        let sealed_at = |number: &u64| self.sealed_at.get(number).copied().unwrap_or(now);
+        let ages: Vec<_> =
+            existing.iter().map(|number| (*number, now.saturating_sub(sealed_at(number)))).collect();
         self.ledger.compact(&ages)?;
         Ok(true)
     }
@@ -293,7 +324,7 @@ impl Keeper {
     /// The files that retention may choose from: finished, ours, and there.
     fn candidates(&mut self, names: &[(CaptureName, Role)]) -> Vec<Candidate> {
         let now = self.running_now();
-        let there: std::collections::HashSet<_> =
+        let there: HashSet<_> =
             names.iter().filter(|(_, role)| *role == Role::Sealed).map(|(name, _)| *name).collect();
         let files = self.catalog.captures().filter(|facts| there.contains(&facts.name));
         files
@@ -312,11 +343,12 @@ impl Keeper {
 
     /// Holds what people hold by now, and lets go of what they gave back.
     fn follow_markers(&mut self, names: &[(CaptureName, Role)]) -> Result<Vec<Kept>, KeepError> {
-        let marked = |name| names.contains(&(name, Role::Hold));
+        let markers = names.iter().filter(|(_, role)| *role == Role::Hold);
+        let marked: HashSet<_> = markers.map(|(name, _)| *name).collect();
         let files = names.iter().filter(|(_, role)| matches!(role, Role::Sealed | Role::Part));
         let mut kept = Vec::new();
         for &(name, _) in files {
-            match (self.catalog.is_held(name), marked(name)) {
+            match (self.catalog.is_held(name), marked.contains(&name)) {
                 (false, true) => {
                     self.note(Act::Hold { name })?;
                     kept.push(Kept::Held(name));
@@ -373,4 +405,20 @@ fn list(fs: &dyn Fs, layout: &Layout) -> io::Result<Vec<crate::sys::fs::Entry>> 
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other,
     }
+}
+
+/// A file system without these bytes of captures.
+fn without(space: Space, captures: u64) -> Space {
+    Space { free: space.free.saturating_add(captures), ..space }
+}
+
+/// Bytes of the capture files in a listing, the growing one left out, which is the last unfinished one, if there `is_growing`
+/// one.
+fn kept_bytes(listing: &[crate::sys::fs::Entry], is_growing: bool) -> u64 {
+    let ours =
+        || listing.iter().filter_map(|file| CaptureName::parse(&file.name).map(|name| (name, file.size)));
+    let parts = ours().filter(|((_, role), _)| is_growing && *role == Role::Part);
+    let growing = parts.max_by_key(|((name, _), _)| name.number()).map_or(0, |(_, size)| size);
+    let captures = ours().filter(|((_, role), _)| *role != Role::Hold);
+    captures.map(|(_, size)| size).sum::<u64>().saturating_sub(growing)
 }

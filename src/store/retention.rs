@@ -62,7 +62,9 @@ pub struct Room {
     pub space: Space,
     /// Bytes that the growing file has.
     pub growing: u64,
-    /// Bytes that it may still take.
+    /// Bytes of other files of ours that are not to be chosen: on their way to be sealed or salvaged, or put aside.
+    pub other: u64,
+    /// Bytes that the growing file may still take.
     pub needed: u64,
     /// Whether free space may be judged: not while that of earlier evictions has yet to appear.
     pub settled: bool,
@@ -111,7 +113,7 @@ pub fn plan(files: &[Candidate], limits: &Limits, room: &Room) -> Vec<Eviction> 
     files.sort_unstable_by_key(|file| file.number);
     let mut left = Left {
         count: files.len() as u64,
-        bytes: files.iter().map(|file| file.size).sum::<u64>() + room.growing,
+        bytes: files.iter().map(|file| file.size).sum::<u64>() + room.growing + room.other,
         freed: 0,
         oldest_stays: false,
     };
@@ -132,7 +134,7 @@ pub fn plan(files: &[Candidate], limits: &Limits, room: &Room) -> Vec<Eviction> 
 /// What would be left if the evictions chosen so far were carried out.
 struct Left {
     count: u64,
-    /// On the disk, the growing file included.
+    /// On the disk, the growing file and the other ones included.
     bytes: u64,
     freed: u64,
     oldest_stays: bool,
@@ -256,10 +258,11 @@ mod tests {
     }
 
     fn room() -> impl Strategy<Value = Room> {
-        (0_u64..4000, 0_u64..200, 0_u64..200, any::<bool>(), 0_u64..3000).prop_map(
-            |(free, growing, needed, settled, floor)| Room {
+        (0_u64..4000, 0_u64..200, 0_u64..500, 0_u64..200, any::<bool>(), 0_u64..3000).prop_map(
+            |(free, growing, other, needed, settled, floor)| Room {
                 space: Space { total: 4000, free },
                 growing,
+                other,
                 needed,
                 settled,
                 floor,
@@ -274,7 +277,7 @@ mod tests {
             let find = |number| files.iter().find(|file| file.number == number).copied();
             let gone = |number| plan.iter().any(|eviction| eviction.number == number);
             let left: Vec<_> = files.iter().filter(|file| !gone(file.number)).collect();
-            let bytes = |files: &[&Candidate]| files.iter().map(|file| file.size).sum::<u64>() + room.growing;
+            let bytes = |files: &[&Candidate]| files.iter().map(|file| file.size).sum::<u64>() + room.growing + room.other;
 
             prop_assert!(plan.is_sorted_by(|a, b| a.number < b.number), "oldest first, none twice");
             for eviction in &plan {
@@ -304,7 +307,7 @@ mod tests {
         #[test]
         fn nothing_goes_when_every_limit_is_kept(files in files()) {
             let limits = Limits { count: None, bytes: None, age: None, min_free: MinFree::Bytes(0), floor_percent: 50 };
-            let room = Room { space: Space { total: 10, free: 10 }, growing: 0, needed: 10, settled: true, floor: 0 };
+            let room = Room { space: Space { total: 10, free: 10 }, growing: 0, other: 0, needed: 10, settled: true, floor: 0 };
             prop_assert_eq!(plan(&files, &limits, &room), vec![]);
         }
     }
@@ -323,6 +326,7 @@ mod tests {
         let room = Room {
             space: Space { total: 1000, free: 1000 },
             growing: 0,
+            other: 0,
             needed: 100,
             settled: true,
             floor: 0,
@@ -331,6 +335,7 @@ mod tests {
             plan(&files, &limits, &room),
             [Eviction { number: 1, size: 100, reason: Reason::Bytes(350) }]
         );
+        assert_eq!(plan(&files, &limits, &Room { other: 51, ..room }).len(), 2, "other files count");
         let limits = Limits { bytes: None, ..limits };
         let tight = Room { space: Space { total: 1000, free: 149 }, ..room };
         assert_eq!(

@@ -74,15 +74,18 @@ impl Salvage<'_> {
         let name = part.name;
         let file = uninterrupted(|| self.fs.open(&self.path(name, Role::Part)));
         let file = file.map_err(self.fail(name, "open"))?;
+        let len = file.len().map_err(self.fail(name, "look at"))?;
+        if let Some(facts) = part.seal.as_ref().filter(|facts| is_synced(facts, len)) {
+            return self.complete(facts, file.as_ref());
+        }
         let found = match scan_after_crash(file.as_ref()) {
             Ok(found) => found,
             Err(ScanError::Short) => return self.drop_empty(name),
             Err(ScanError::Header) => {
-                let len = file.len().map_err(self.fail(name, "look at"))?;
                 return if is_zero(file.as_ref(), len).map_err(self.fail(name, "read"))? {
                     self.drop_empty(name)
                 } else {
-                    self.put_aside(name)
+                    self.put_aside(name, "no capture file header")
                 };
             }
             Err(source) => return Err(SalvageError::Read { name: name.to_string(), source }),
@@ -92,19 +95,8 @@ impl Salvage<'_> {
             return if rest || found.end != End::Implausible {
                 self.drop_empty(name)
             } else {
-                self.put_aside(name)
+                self.put_aside(name, "its first record cannot be read")
             };
-        }
-        // Only a seal is told after the sync. A salvage was told before it, and the crash may have come
-        // between; the end of a file that a failed sync has put in doubt was never on the device for sure.
-        let synced = |facts: &CaptureFacts| facts.state == State::Sealed && facts.size == found.len;
-        if let Some(facts) = part.seal.clone().filter(synced) {
-            if self.is_linked(name, file.as_ref())? {
-                self.unlink(name)?;
-            } else {
-                self.rename(name, Role::Sealed)?;
-            }
-            return Ok(Salvaged::Completed(Box::new(facts)));
         }
         let facts = self.note(part, &found)?;
         if found.sound < found.len {
@@ -113,6 +105,16 @@ impl Salvage<'_> {
         sync_full(file.as_ref()).map_err(self.fail(name, "sync"))?;
         self.rename(name, Role::Sealed)?;
         Ok(Salvaged::Kept(Box::new(facts), found.len - found.sound, found.end))
+    }
+
+    /// Finishes a seal that lacks its rename, or the removal of the first of two names.
+    fn complete(&self, facts: &CaptureFacts, file: &dyn FsFile) -> Result<Salvaged, SalvageError> {
+        if self.is_linked(facts.name, file)? {
+            self.unlink(facts.name)?;
+        } else {
+            self.rename(facts.name, Role::Sealed)?;
+        }
+        Ok(Salvaged::Completed(Box::new(facts.clone())))
     }
 
     fn note(&self, part: &Part, found: &Scan) -> Result<CaptureFacts, SalvageError> {
@@ -134,9 +136,9 @@ impl Salvage<'_> {
         Ok(Salvaged::Empty(name))
     }
 
-    fn put_aside(&self, name: CaptureName) -> Result<Salvaged, SalvageError> {
+    fn put_aside(&self, name: CaptureName, why: &str) -> Result<Salvaged, SalvageError> {
         let (file, aside) = (name.file_name(Role::Part), name.file_name(Role::Damaged));
-        let what = format!("no capture file header; put aside as {aside}");
+        let what = format!("{why}; put aside as {aside}");
         self.ledger.append(Act::Damage { file, what })?;
         self.rename(name, Role::Damaged)?;
         Ok(Salvaged::Aside(name, aside))
@@ -175,6 +177,13 @@ impl Salvage<'_> {
     fn fail(&self, name: CaptureName, what: &'static str) -> impl FnOnce(io::Error) -> SalvageError {
         move |source| SalvageError::Io { name: name.file_name(Role::Part), what, source }
     }
+}
+
+/// Whether every one of `len` bytes was on the device before the ledger told of them. Only a seal is told after the sync: a
+/// salvage was told before it, and the crash may have come between; the end of a file that a failed sync has put in
+/// doubt was never on the device for sure.
+fn is_synced(facts: &CaptureFacts, len: u64) -> bool {
+    facts.state == State::Sealed && facts.doubtful_from.is_none() && facts.size == len
 }
 
 fn same_bytes(a: &dyn FsFile, b: &dyn FsFile) -> io::Result<bool> {

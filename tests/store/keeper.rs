@@ -34,7 +34,7 @@ fn keeper(count: u64, total: u64, limits: Limits) -> (Place, Keeper) {
     }
     let place = Place::on(fs);
     let mut keeper = keeper_of(&place, limits);
-    assert_eq!(keeper.reconcile().len() as u64, count);
+    assert_eq!(reconcile(&mut keeper).len() as u64, count);
     (place, keeper)
 }
 
@@ -49,6 +49,10 @@ fn keeper_of(place: &Place, limits: Limits) -> Keeper {
         SIZE,
     )
     .unwrap()
+}
+
+fn reconcile(keeper: &mut Keeper) -> Vec<Kept> {
+    std::iter::from_fn(|| keeper.reconcile()).collect()
 }
 
 /// The numbers of the files that went.
@@ -108,9 +112,10 @@ fn space_that_we_take_ourselves_is_not_waited_for() {
 #[test]
 fn when_others_fill_the_disk_eviction_stops_at_the_floor() {
     let limits = Limits { min_free: MinFree::Bytes(SIZE), floor_percent: 50, ..LIMITS };
-    let (place, mut keeper) = keeper(10, 1 << 20, limits);
+    let (place, _) = keeper(10, 1 << 20, limits);
     place.fs.fill_to(0);
-    keeper.set_limits(Some(limits), SIZE);
+    let mut keeper = keeper_of(&place, limits);
+    assert_eq!(reconcile(&mut keeper).len(), 10);
     let mut gone = 0;
     for _ in 0..20 {
         gone += evicted(&mut keeper).len();
@@ -119,6 +124,76 @@ fn when_others_fill_the_disk_eviction_stops_at_the_floor() {
     }
     assert!((1..=6).contains(&gone), "{gone} of 10 went");
     assert!(place.names().len() >= 4);
+}
+
+#[test]
+fn a_reload_while_others_fill_the_disk_lowers_no_floor() {
+    let limits = Limits { min_free: MinFree::Bytes(SIZE), floor_percent: 50, ..LIMITS };
+    let (place, mut keeper) = keeper(10, 1 << 20, limits);
+    place.fs.fill_to(0);
+    let all_that_goes = |keeper: &mut Keeper| {
+        let turn = |_| {
+            let gone = evicted(keeper).len();
+            place.fs.fill_to(0);
+            place.clock.advance(61 * SECOND);
+            gone
+        };
+        (0..10).map(turn).sum::<usize>()
+    };
+    assert!(all_that_goes(&mut keeper) < 6, "half of what was allowed stays");
+    keeper.set_limits(Some(limits), SIZE);
+    assert_eq!(all_that_goes(&mut keeper), 0, "others took the space, and not what was allowed");
+    keeper.set_limits(Some(Limits { floor_percent: 20, ..limits }), SIZE);
+    assert!(all_that_goes(&mut keeper) > 0, "the limit itself allows less");
+}
+
+#[test]
+fn free_space_evicts_nothing_while_the_size_of_the_disk_is_not_known() {
+    let limits = Limits { min_free: MinFree::Bytes(SIZE), floor_percent: 50, ..LIMITS };
+    let (place, _) = keeper(10, 1 << 20, limits);
+    place.fs.fill_to(0);
+    place.fs.fail_when("space", super::support::sim::Fault::Errno(rustix::io::Errno::IO), 1);
+    let mut keeper = keeper_of(&place, limits);
+    assert_eq!(reconcile(&mut keeper).len(), 10);
+    place.fs.fail_when("space", super::support::sim::Fault::Errno(rustix::io::Errno::IO), 1);
+    assert!(keeper.enforce(0, true).is_err());
+    assert!(!evicted(&mut keeper).is_empty(), "known by now");
+}
+
+#[test]
+fn files_on_their_way_and_files_put_aside_count_as_bytes() {
+    let limits = Limits { bytes: Some(8 * SIZE), ..LIMITS };
+    let (place, mut keeper) = keeper(4, 64 << 20, limits);
+    let file = pcap_bytes(&mix(1, 70), Shape::default());
+    assert!(evicted(&mut keeper).is_empty());
+    let plant = |name: String, size: u64| {
+        let mut bytes = file.clone();
+        bytes.resize(usize::try_from(size).unwrap(), 0);
+        place.fs.plant(at(&name), &bytes);
+    };
+    plant(format!("{}.damaged", name(5)), SIZE);
+    plant(format!("{}.part", name(6)), 3 * SIZE);
+    let went = evicted(&mut keeper);
+    assert!(!went.is_empty(), "the sum is above the limit");
+    plant(format!("{}.part", name(7)), SIZE);
+    let kept = keeper.enforce(SIZE, true).unwrap();
+    let there: u64 = place.names().iter().map(|name| place.fs.contents(at(name)).unwrap().len() as u64).sum();
+    assert!(there <= 8 * SIZE && there > 6 * SIZE, "{there} bytes are left, {went:?} and {kept:?} went");
+}
+
+#[test]
+fn a_file_with_the_number_of_another_is_told_and_left_alone() {
+    let fs = SimFs::new(64 << 20);
+    fs.create_dir(&layout().captures()).unwrap();
+    let other = CaptureName::new(1, 1_735_655_999);
+    for name in [name(1), other] {
+        fs.plant(at(&name.to_string()), &pcap_bytes(&mix(1, 70), Shape::default()));
+    }
+    let mut keeper = keeper_of(&Place::on(fs), LIMITS);
+    let kept = reconcile(&mut keeper);
+    let [Kept::Clash(clash), Kept::Found(found)] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!((clash.clone(), *found), (other.to_string(), name(1)));
+    assert!(keeper.reconcile().is_none());
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl Rig {
 
     fn keep_what_was_left(&mut self) {
         self.salvage_again();
-        for kept in self.keeper.reconcile() {
+        while let Some(kept) = self.keeper.reconcile() {
             self.story.heard(&kept);
         }
         self.make_room();

@@ -35,9 +35,11 @@ pub(super) fn survivors(contents: &Contents, existing: &BTreeSet<u64>) -> Vec<bo
 struct Choice<'a> {
     existing: &'a BTreeSet<u64>,
     start: bool,
+    highest: u64,
     sealed: BTreeSet<u64>,
     held: BTreeSet<u64>,
     evicted: BTreeSet<u64>,
+    evictions: usize,
     damages: BTreeMap<u64, usize>,
     gaps: usize,
     notes: usize,
@@ -49,9 +51,11 @@ impl<'a> Choice<'a> {
         Self {
             existing,
             start: false,
+            highest: existing.last().copied().unwrap_or(0),
             sealed: BTreeSet::new(),
             held: BTreeSet::new(),
             evicted: BTreeSet::new(),
+            evictions: 0,
             damages: BTreeMap::new(),
             gaps: 0,
             notes: 0,
@@ -60,22 +64,22 @@ impl<'a> Choice<'a> {
     }
 
     fn keeps(&mut self, act: Option<&Act>) -> bool {
-        let exists = |number| self.existing.contains(&number);
         match act {
             None => within(&mut self.unknown, UNKNOWN),
             Some(Act::Start { .. }) => !std::mem::replace(&mut self.start, true),
             Some(Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture }) => {
-                exists(capture.name.number()) && self.sealed.insert(capture.name.number())
+                self.may_exist(capture.name.number()) && self.sealed.insert(capture.name.number())
             }
             Some(Act::Hold { name } | Act::Release { name }) => {
-                exists(name.number()) && self.held.insert(name.number())
+                self.may_exist(name.number()) && self.held.insert(name.number())
             }
             Some(Act::Evict { capture, .. }) => {
-                self.evicted.len() < EVICTIONS && self.evicted.insert(capture.name.number())
+                self.evicted.insert(capture.name.number()) && within(&mut self.evictions, EVICTIONS)
             }
             Some(Act::Damage { file, .. }) => match CaptureName::parse(file) {
                 Some((name, _)) => {
-                    exists(name.number()) && within(self.damages.entry(name.number()).or_default(), DAMAGES)
+                    self.may_exist(name.number())
+                        && within(self.damages.entry(name.number()).or_default(), DAMAGES)
                 }
                 None => within(&mut self.notes, NOTES),
             },
@@ -83,6 +87,12 @@ impl<'a> Choice<'a> {
             Some(Act::Stop { .. } | Act::ClockStep { .. }) => within(&mut self.notes, NOTES),
             Some(Act::Compacted { .. }) => false,
         }
+    }
+
+    /// Whether there is such a file, or it is on its way to its final name: told of, and younger than any that
+    /// is known to exist.
+    fn may_exist(&self, number: u64) -> bool {
+        self.existing.contains(&number) || (number > self.highest && !self.evicted.contains(&number))
     }
 }
 

@@ -200,7 +200,7 @@ fn synced_packets_are_kept(
 fn evictions_are_justified(fs: &SimFs, found: &Found, schedule: &Schedule) -> Result<(), String> {
     let held: Vec<_> = found.of_role(Role::Hold).map(CaptureName::number).collect();
     let sealed: Vec<_> = found.of_role(Role::Sealed).collect();
-    let size = |name: &CaptureName| fs.contents(path(*name, Role::Sealed)).unwrap_or_default().len() as u64;
+    let size = |name, role| fs.contents(path(name, role)).unwrap_or_default().len() as u64;
     let there: BTreeSet<_> = sealed.iter().map(|name| name.number()).collect();
     let evictions = found.evictions();
     let gone: Vec<_> = evictions.iter().filter(|(number, _)| !there.contains(number)).collect();
@@ -208,7 +208,8 @@ fn evictions_are_justified(fs: &SimFs, found: &Found, schedule: &Schedule) -> Re
     let older = there.iter().find(|number| **number < **newest && !held.contains(number));
     ensure!(older.is_none(), "file {newest} was evicted before the older {older:?}");
     let count = schedule.limits.count.is_some_and(|count| there.len() as u64 >= count);
-    let kept: u64 = sealed.iter().map(size).sum();
+    let aside: u64 = found.of_role(Role::Damaged).map(|name| size(name, Role::Damaged)).sum();
+    let kept = sealed.iter().map(|name| size(*name, Role::Sealed)).sum::<u64>() + aside;
     let bytes = schedule.limits.bytes.is_some_and(|bytes| kept + last.size + schedule.rotation.size > bytes);
     let free = schedule.limits.min_free.bytes(u64::MAX) > 0;
     ensure!(
