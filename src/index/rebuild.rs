@@ -28,7 +28,7 @@ pub fn complete(
     mut scan: impl FnMut(&Unknown) -> Result<Scan, ScanError>,
     mut progress: impl FnMut(Progress),
 ) -> Vec<Change> {
-    let unknown = catalog.unknown().to_vec();
+    let unknown = catalog.take_unknown();
     let mut at = Progress { done: 0, total: unknown.iter().map(|file| file.size).sum() };
     let mut changes = Vec::new();
     for file in unknown {
