@@ -140,7 +140,8 @@ fn a_file_without_packets_goes_and_one_without_a_header_is_put_aside() {
     assert_eq!(std::fs::read(pcaps(dir.path()).join(format!("{aside}.damaged"))).unwrap(), damaged);
     let check = || {
         let list = listed(dir.path());
-        let row = state_of(&list, &aside).unwrap_or_else(|| panic!("{aside} is not in {list}"));
+        let row = state_of(&list, &format!("{aside}.damaged"))
+            .unwrap_or_else(|| panic!("{aside} is not in {list}"));
         assert_eq!((&row["state"], &row["size"]), (&"damaged".into(), &damaged.len().into()));
     };
     check();
