@@ -3,43 +3,20 @@
 //! that they skip; with `TAPKEEP_TEST_REQUIRE=1` they fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
-#![allow(clippy::explicit_write, reason = "the test harness swallows `eprintln!`")]
+
+mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::corpora::{captures, corpora};
 use tapkeep::capture::filter::Filter;
 use tapkeep::capture::replay::{End, Import, ImportError};
 use tapkeep::packet::{LinkType, NANOS_PER_SEC, Nanos};
-
-/// Where the corpora are, if they are.
-fn corpora() -> Option<PathBuf> {
-    let path = std::env::var_os("TAPKEEP_CORPORA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora"), PathBuf::from);
-    if path.is_dir() {
-        return Some(path);
-    }
-    let text = format!("SKIPPED: no corpora at {}; set TAPKEEP_CORPORA", path.display());
-    assert!(std::env::var("TAPKEEP_TEST_REQUIRE").as_deref() != Ok("1"), "{text}");
-    writeln!(std::io::stderr(), "{text}").unwrap();
-    None
-}
-
-fn captures(folder: &Path) -> Vec<PathBuf> {
-    let is_capture = |path: &PathBuf| {
-        let name = path.to_string_lossy();
-        [".pcap", ".pcapng", ".pcap.gz"].iter().any(|ending| name.ends_with(ending))
-    };
-    let mut paths: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(is_capture).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    paths
-}
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()

@@ -3,7 +3,6 @@
 //! folder beside the checkout. Without them these tests say that they skip; with `TAPKEEP_TEST_REQUIRE=1` they fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
-#![allow(clippy::explicit_write, reason = "the test harness swallows `eprintln!`")]
 
 mod support;
 
@@ -12,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use support::corpora::captures;
 use support::process::{Answer, Signal, must, run, wait_until};
 use support::require;
 use support::service::{TAPKEEP, ask, tapkeep};
@@ -19,29 +19,9 @@ use support::service::{TAPKEEP, ask, tapkeep};
 /// Most resident memory of a command on a hostile file, bytes: pool, SQLite and buffers in a debug build.
 const MEMORY: u64 = 150 << 20;
 
-/// Where the corpora are, if they are.
+/// Where the corpora are, if they are and can be looked into.
 fn corpora() -> Option<PathBuf> {
-    let path = std::env::var_os("TAPKEEP_CORPORA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora"), PathBuf::from);
-    if path.is_dir() {
-        return require(&["python3", "editcap", "capinfos", "script"]).then_some(path);
-    }
-    let text = format!("SKIPPED: no corpora at {}; set TAPKEEP_CORPORA", path.display());
-    assert!(std::env::var("TAPKEEP_TEST_REQUIRE").as_deref() != Ok("1"), "{text}");
-    writeln!(std::io::stderr(), "{text}").unwrap();
-    None
-}
-
-fn captures(folder: &Path) -> Vec<PathBuf> {
-    let is_capture = |path: &PathBuf| {
-        let name = path.to_string_lossy();
-        [".pcap", ".pcapng", ".pcap.gz"].iter().any(|ending| name.ends_with(ending))
-    };
-    let mut paths: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(is_capture).collect();
-    paths.sort();
-    assert!(!paths.is_empty());
-    paths
+    support::corpora::corpora().filter(|_| require(&["python3", "editcap", "capinfos", "script"]))
 }
 
 fn script(name: &str) -> PathBuf {

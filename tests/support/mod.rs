@@ -10,6 +10,7 @@
 
 pub mod captures;
 pub mod clock;
+pub mod corpora;
 pub mod disk;
 pub mod net;
 pub mod pcap;
