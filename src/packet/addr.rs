@@ -1,0 +1,100 @@
+//! Addresses as keys: small, uniform, quick to hash and to compare.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An IPv4 or IPv6 address in 16 bytes.
+///
+/// IPv4 addresses take the range whose upper 96 bits are all ones: multicast addresses of a reserved scope, which no packet
+/// may carry; so that `::ffff:192.0.2.1` of an IPv6 packet is not taken for 192.0.2.1 of an IPv4 one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Addr(u128);
+
+const V4: u128 = u128::MAX << 32;
+
+impl Addr {
+    /// Of the four bytes of an IPv4 header.
+    #[inline]
+    pub fn v4(bytes: [u8; 4]) -> Self {
+        Self(V4 | u128::from(u32::from_be_bytes(bytes)))
+    }
+
+    /// Of the sixteen bytes of an IPv6 header.
+    #[inline]
+    pub fn v6(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline]
+    pub fn is_v4(self) -> bool {
+        self.0 & V4 == V4
+    }
+
+    /// The address as the standard library has it.
+    pub fn ip(self) -> IpAddr {
+        if self.is_v4() { Ipv4Addr::from(self.0 as u32).into() } else { Ipv6Addr::from(self.0).into() }
+    }
+
+    /// All 16 bytes, for storing.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// From what [`Addr::to_bytes`] gave.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+impl From<IpAddr> for Addr {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::v4(ip.octets()),
+            IpAddr::V6(ip) => Self::v6(ip.octets()),
+        }
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip().fmt(f)
+    }
+}
+
+impl fmt::Debug for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip().fmt(f)
+    }
+}
+
+/// A hardware address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The two VLAN ids of a frame, outermost first; 0 is none. Ordered and hashed as one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Vlan {
+    /// The outermost tag's id.
+    pub outer: u16,
+    /// The tag's within it.
+    pub inner: u16,
+}
+
+impl Vlan {
+    /// No tag.
+    pub const NONE: Self = Self { outer: 0, inner: 0 };
+}

@@ -1,0 +1,116 @@
+//! The application protocol of a flow: by payload first, by port second; and the facts kept of it.
+
+use super::level::Level;
+
+/// An application protocol: a [`Level`] above the transport.
+pub type App = Level;
+
+/// How an application protocol was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// By a well-known port.
+    Port,
+    /// By what was sent.
+    Payload,
+}
+
+/// The ends and the direction of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// IP protocol number: 6, 17, 132.
+    pub proto: u8,
+    /// The sender's port.
+    pub src_port: u16,
+    /// The receiver's port.
+    pub dst_port: u16,
+    /// Whether the flow's originator sends.
+    pub from_originator: bool,
+}
+
+/// Tells the application protocol of a flow from its first payloads. Small, for it is in every flow; keeps no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sniffer {
+    app: Option<(App, Basis)>,
+    looked: u8,
+}
+
+impl Sniffer {
+    /// Looks at a payload that is not empty, unless all is known or enough was looked at; returns what is known now.
+    pub fn look(&mut self, way: Way, payload: &[u8]) -> Option<(App, Basis)> {
+        let _ = (way, payload, self.looked);
+        todo!("look")
+    }
+
+    /// What is known.
+    #[inline]
+    pub fn app(&self) -> Option<(App, Basis)> {
+        self.app
+    }
+
+    /// Whether further payloads can change what is known.
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        todo!("is_settled")
+    }
+}
+
+/// What is told of one payload by itself, as of the innermost payload of a tunnel.
+pub fn identify(way: Way, payload: &[u8]) -> Option<(App, Basis)> {
+    Sniffer::default().look(way, payload)
+}
+
+/// What is kept of a flow's application.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Server name that a TLS (or QUIC) client asked for.
+    pub sni: Option<Box<str>>,
+    /// Application protocols that it offered, as sent.
+    pub alpn: Vec<Box<str>>,
+    /// JA4 fingerprint of the client's hello.
+    pub ja4: Option<Box<str>>,
+    /// HTTP `Host` of the first request.
+    pub http_host: Option<Box<str>>,
+    /// HTTP `User-Agent` of the first request.
+    pub user_agent: Option<Box<str>>,
+    /// The first name asked of DNS, mDNS, LLMNR or NBNS.
+    pub dns_query: Option<Box<str>>,
+}
+
+/// Reads facts from a flow's first payloads; keeps at most [`FactReader::MAX_KEPT`] bytes of a hello that spans packets.
+#[derive(Debug, Default)]
+pub struct FactReader {
+    facts: Facts,
+}
+
+impl FactReader {
+    /// The most bytes kept.
+    pub const MAX_KEPT: usize = 8192;
+
+    /// Whether flows of that application have facts.
+    pub fn is_for(app: App) -> bool {
+        let _ = app;
+        todo!("is_for")
+    }
+
+    /// Takes a payload in the order it came; `false` when it needs no more.
+    pub fn take(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
+        let _ = (app, way, payload);
+        todo!("take")
+    }
+
+    /// What was found.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What was found, for good.
+    pub fn into_facts(self) -> Facts {
+        self.facts
+    }
+
+    /// Bytes held.
+    pub fn kept(&self) -> usize {
+        todo!("kept")
+    }
+}

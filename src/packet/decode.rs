@@ -1,0 +1,204 @@
+//! Bytes of a frame to its layers. Total: any bytes, cut anywhere, of any link type.
+//!
+//! The *outermost* IP header decides addresses, ports and flow; what a tunnel holds adds levels to the path, and its innermost
+//! payload. Lengths come from the headers where they are sound, so that a snaplen does not shorten them.
+
+use super::LinkType;
+use super::addr::{Addr, Mac, Vlan};
+use super::level::Path;
+
+/// A frame's layers.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    /// Its levels, from the link to the innermost transport; no application level but those that only lower layers carry
+    /// (`arp`, `stp`, `ospf`…).
+    pub path: Path,
+    /// Its hardware addresses, where the link has both.
+    pub macs: Option<Macs>,
+    /// Its VLAN ids.
+    pub vlan: Vlan,
+    /// Its network layer.
+    pub net: Net<'a>,
+    /// What the innermost of its tunnels carries; `None` without a tunnel.
+    pub inner: Option<Inner<'a>>,
+    /// What is wrong with it.
+    pub flaws: Flaws,
+}
+
+/// Sender and receiver on the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Macs {
+    /// From.
+    pub src: Mac,
+    /// To.
+    pub dst: Mac,
+}
+
+/// The network layer.
+#[derive(Debug, Clone, Copy)]
+pub enum Net<'a> {
+    /// None that counts by addresses.
+    None,
+    /// ARP for IPv4 over Ethernet, whole.
+    Arp(Arp),
+    /// IPv4 or IPv6.
+    Ip(Ip<'a>),
+}
+
+/// An ARP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arp {
+    /// 1 asks, 2 answers.
+    pub operation: u16,
+    /// Who sends it, as the ARP packet says.
+    pub sender: (Mac, Addr),
+    /// Whom it is about.
+    pub target: (Mac, Addr),
+}
+
+/// The outermost IP header and what follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Ip<'a> {
+    /// From.
+    pub src: Addr,
+    /// To.
+    pub dst: Addr,
+    /// The protocol behind all IPv6 extension headers; of a later fragment, the one its header names.
+    pub proto: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// Present if the packet is part of a fragmented one.
+    pub fragment: Option<Fragment>,
+    /// What follows.
+    pub transport: Transport,
+    /// The captured bytes behind the transport header; behind the IP headers where there is none.
+    pub payload: &'a [u8],
+    /// How many there were on the wire.
+    pub payload_len: u32,
+}
+
+/// A part of a fragmented packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment {
+    /// The identification.
+    pub id: u32,
+    /// Where its data begin in the whole, bytes.
+    pub offset: u32,
+    /// The length of its data, bytes.
+    pub len: u32,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// The transport header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp(Tcp),
+    /// UDP or UDP-Lite.
+    Udp(Ports),
+    /// SCTP.
+    Sctp(Ports),
+    /// ICMP or ICMPv6.
+    Icmp(Icmp),
+    /// A protocol without ports.
+    Portless,
+    /// A later fragment: the header is in another packet.
+    Later,
+    /// A protocol that has a header, which was cut off or is broken.
+    Cut,
+}
+
+/// Port numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ports {
+    /// From.
+    pub src: u16,
+    /// To.
+    pub dst: u16,
+}
+
+/// A TCP header. Cut behind the ports, it has zeros and [`Flaws::CUT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tcp {
+    /// Its ports.
+    pub ports: Ports,
+    /// The first byte's number.
+    pub seq: u32,
+    /// The number of the byte expected next.
+    pub ack: u32,
+    /// FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128.
+    pub flags: u8,
+    /// As sent, unscaled.
+    pub window: u16,
+}
+
+/// TCP flags.
+#[allow(missing_docs, reason = "the names say it")]
+impl Tcp {
+    pub const FIN: u8 = 1;
+    pub const SYN: u8 = 2;
+    pub const RST: u8 = 4;
+    pub const PSH: u8 = 8;
+    pub const ACK: u8 = 16;
+    pub const URG: u8 = 32;
+}
+
+/// An ICMP or ICMPv6 header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Icmp {
+    /// The type.
+    pub kind: u8,
+    /// The code.
+    pub code: u8,
+    /// The four bytes behind the checksum: of an echo, identifier and sequence number.
+    pub rest: u32,
+}
+
+/// What a tunnel carries innermost.
+#[derive(Debug, Clone, Copy)]
+pub struct Inner<'a> {
+    /// Addresses, if it is IP.
+    pub addrs: Option<(Addr, Addr)>,
+    /// Its transport header; `Portless` if there is none.
+    pub transport: Transport,
+    /// The captured bytes behind it.
+    pub payload: &'a [u8],
+}
+
+/// What is wrong with a frame; a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flaws(u16);
+
+impl Flaws {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// A header reaches past the captured bytes, which a snaplen explains.
+    pub const CUT: Self = Self(1);
+    /// A length contradicts the frame's length on the wire, or a header's least.
+    pub const LENGTH: Self = Self(2);
+    /// The link type is not decoded, or an EtherType or PPP protocol not known.
+    pub const UNKNOWN: Self = Self(4);
+    /// More levels or headers than are followed.
+    pub const DEPTH: Self = Self(8);
+    /// A version or another fixed field has a value that it must not have.
+    pub const FIELD: Self = Self(16);
+
+    /// Adds those of another set.
+    #[inline]
+    pub fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether it has all of another set.
+    #[inline]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The layers of a frame of `wire_len` bytes on the wire, of which `data` was captured.
+pub fn decode(link: LinkType, data: &[u8], wire_len: u32) -> Packet<'_> {
+    let _ = (link, data, wire_len);
+    todo!("decode")
+}
