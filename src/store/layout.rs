@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// The name of the flow file being written; always this one.
+pub const FLOW_FILE: &str = "traffic_flows.jsonb";
+
 /// A data directory's paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -22,6 +25,21 @@ impl Layout {
     /// The directory of capture files.
     pub fn captures(&self) -> PathBuf {
         self.root.join("pcaps")
+    }
+
+    /// The flow file being written.
+    pub fn flow_file(&self) -> PathBuf {
+        self.root.join(FLOW_FILE)
+    }
+
+    /// The flow file that is to take its place.
+    pub fn next_flow_file(&self) -> PathBuf {
+        self.root.join(format!("{FLOW_FILE}.new"))
+    }
+
+    /// The directory of sealed flow files.
+    pub fn flows(&self) -> PathBuf {
+        self.root.join("flows")
     }
 
     /// The ledger.
