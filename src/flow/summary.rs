@@ -120,7 +120,7 @@ impl Traffic {
 }
 
 /// What a conversation's Community ID is made of, beside its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Identity {
     /// No packet of it showed one: later fragments, headers cut off.
     #[default]

@@ -21,7 +21,7 @@ pub(super) struct Conversation {
     /// Whether it has seen one that counts.
     pub(super) counted: bool,
     pub(super) identity: Identity,
-    /// The pair of ICMP numbers whose Community ID the filter has, and whether they came from `a`.
+    /// The latest ICMP flow whose Community ID the filter has: its numbers, and whether its `a` is the conversation's.
     pub(super) icmp: Option<(u16, u16, bool)>,
     pub(super) sniffer: Sniffer,
     /// Rows of `a` and `b` among the endpoints; of their hardware addresses; of the paths without and with payload. Only hints.

@@ -87,6 +87,11 @@ impl Default for Filter {
 }
 
 impl Filter {
+    /// One that tells nothing.
+    pub fn saturated() -> Self {
+        Self { blocks: Vec::new() }
+    }
+
     /// Whether the item may be among those of the file.
     pub fn may_hold(&self, item: impl Into<Probe>) -> bool {
         let probe = item.into();

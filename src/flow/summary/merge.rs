@@ -1,5 +1,6 @@
 //! Summaries of several files to one answer. Bounded like a summary: to a million rows of each kind, unless told otherwise.
 
+use std::cmp::Reverse;
 use std::hash::Hash;
 
 use super::codec::{self, BlobError, Head};
@@ -82,7 +83,7 @@ impl Merged {
         }
     }
 
-    /// Adds a summary, of a later file than those before.
+    /// Adds a summary. The order of files makes no difference, unless there are more rows than the bound.
     pub fn add(&mut self, summary: &Summary) {
         self.add_head(summary.range, summary.total);
         if self.wanted.protocols {
@@ -99,7 +100,7 @@ impl Merged {
         }
     }
 
-    /// Adds a summary as the index keeps it, of a later file than those before.
+    /// Adds a summary as the index keeps it; like [`Merged::add`].
     ///
     /// # Errors
     /// If a blob that is wanted is damaged or of another version; nothing is added then.
@@ -224,7 +225,8 @@ struct Sent {
     range: Option<(Nanos, Nanos)>,
     forward: bool,
     identity: Option<(Nanos, Identity)>,
-    app: Option<(App, Basis)>,
+    /// The application told best, of the earliest file among equals: as `(basis, first stamp reversed, level)`.
+    app: Option<(Basis, Reverse<Nanos>, App)>,
 }
 
 impl Sent {
@@ -232,7 +234,8 @@ impl Sent {
         let (orig, resp) = if self.forward { (self.by_a, self.by_b) } else { (self.by_b, self.by_a) };
         let (first, last) = self.range.unwrap_or_default();
         let identity = self.identity.map(|(_, identity)| identity).unwrap_or_default();
-        Talk { forward: self.forward, identity, orig, resp, first, last, app: self.app, error }
+        let app = self.app.map(|(basis, _, app)| (app, basis));
+        Talk { forward: self.forward, identity, orig, resp, first, last, app, error }
     }
 }
 
@@ -258,16 +261,16 @@ impl Summed for Sent {
         self.by_b += by_b;
         self.error += part.error;
         let (first, last) = self.range.unwrap_or((Nanos::MAX, Nanos::MIN));
-        if part.first < first {
+        // What files of the same first stamp disagree about is decided by value, so that their order decides nothing.
+        if part.first < first || part.first == first && part.forward {
             self.forward = part.forward;
         }
         self.range = Some((first.min(part.first), last.max(part.last)));
-        if part.identity != Identity::None && self.identity.is_none_or(|(first, _)| part.first < first) {
-            self.identity = Some((part.first, part.identity));
+        let identity = (part.first, part.identity);
+        if part.identity != Identity::None && self.identity.is_none_or(|has| identity < has) {
+            self.identity = Some(identity);
         }
-        if part.app.map(|(_, basis)| basis) > self.app.map(|(_, basis)| basis) {
-            self.app = part.app;
-        }
+        self.app = self.app.max(part.app.map(|(app, basis)| (basis, Reverse(part.first), app)));
     }
 
     fn error(&self) -> Count {

@@ -103,6 +103,8 @@ impl Summariser {
         wire_len: Option<u32>,
     ) {
         let key = flow.conversation();
+        // A flow's `a` may be the sender, whichever end sorts first.
+        let from_a = if flow.numbers == Numbers::Ports { from_a } else { ip.src == key.a.0 };
         let (slot, _) = self.conversations.slot(&key, self.latest);
         self.latest = slot;
         let Some(talk) = self.conversations.get_mut(slot) else { return };
@@ -136,7 +138,7 @@ impl Summariser {
         if let Some(sent) = talk.sent.get_mut(from) {
             sent.packet(wire_len);
         }
-        identify(talk, &mut self.filter, flow, ip, from_a);
+        identify(talk, &mut self.filter, (flow, &key), ip, from_a);
 
         let ends = [ip.src, ip.dst];
         for (side, addr) in ends.iter().enumerate() {
@@ -222,10 +224,16 @@ fn innermost(inner: Option<&Inner<'_>>, ip: &Ip<'_>) -> Option<Level> {
 
 /// Sees to it that the filter holds the packet's Community ID, and the conversation the first.
 #[inline]
-fn identify(talk: &mut Conversation, filter: &mut FilterBuilder, flow: &FlowKey, ip: &Ip<'_>, from_a: bool) {
+fn identify(
+    talk: &mut Conversation,
+    filter: &mut FilterBuilder,
+    (flow, key): (&FlowKey, &FlowKey),
+    ip: &Ip<'_>,
+    from_a: bool,
+) {
     let ports = match ip.transport {
         Transport::Icmp(icmp) => {
-            let shown = Some((flow.a.1, flow.b.1, from_a));
+            let shown = Some((flow.a.1, flow.b.1, flow.a.0 == key.a.0));
             if talk.icmp == shown {
                 return;
             }
