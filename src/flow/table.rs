@@ -143,7 +143,7 @@ impl Flow {
 }
 
 /// One packet on its way to a flow.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Arrival {
     /// Its stamp, wall clock.
     pub at: Nanos,
