@@ -3,11 +3,13 @@
 //! The *outermost* IP header decides addresses, ports and flow; what a tunnel holds adds levels to the path, and its innermost
 //! payload. Lengths come from the headers where they are sound, so that a snaplen does not shorten them.
 
+mod carrier;
 mod link;
 mod network;
 mod span;
 mod transport;
 mod tunnel;
+mod udp_tunnel;
 
 use super::LinkType;
 use super::addr::{Addr, Mac, Vlan};
@@ -315,14 +317,6 @@ impl<'a> Walk<'a> {
             (inner.transport, inner.payload) = (transport, payload.bytes);
         } else if let Net::Ip(ip) = &mut self.packet.net {
             (ip.transport, ip.payload, ip.payload_len) = (transport, payload.bytes, payload.wire);
-        }
-    }
-
-    /// Notes that what follows is in a tunnel, if the frame has an IP header already.
-    fn enter(&mut self, span: Span<'a>) {
-        if matches!(self.packet.net, Net::Ip(_)) {
-            self.packet.inner =
-                Some(Inner { addrs: None, transport: Transport::Portless, payload: span.bytes });
         }
     }
 }
