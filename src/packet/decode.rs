@@ -104,13 +104,13 @@ pub struct Fragment {
 pub enum Transport {
     /// TCP.
     Tcp(Tcp),
-    /// UDP or UDP-Lite.
+    /// UDP.
     Udp(Ports),
     /// SCTP.
     Sctp(Ports),
     /// ICMP or ICMPv6.
     Icmp(Icmp),
-    /// A protocol without ports.
+    /// A protocol without ports, or whose ports no other tool counts by (DCCP, UDP-Lite).
     Portless,
     /// A later fragment: the header is in another packet.
     Later,
@@ -186,7 +186,7 @@ impl Flaws {
     pub const CUT: Self = Self(1);
     /// A length contradicts the frame's length on the wire, or a header's least.
     pub const LENGTH: Self = Self(2);
-    /// The link type is not decoded, or an EtherType or PPP protocol not known.
+    /// The link type is not decoded, or an EtherType or another number of a protocol not known.
     pub const UNKNOWN: Self = Self(4);
     /// More levels or headers than are followed.
     pub const DEPTH: Self = Self(8);

@@ -80,10 +80,10 @@ impl<'a> Walk<'a> {
 
     /// RFC 2516, 4: of a session, PPP follows.
     pub(super) fn pppoe(&mut self, level: Level, span: Span<'a>) -> Next<'a> {
-        let Some(&[_, code, _, _, l0, l1]) = span.first() else {
+        let Some(&[_, _, _, _, l0, l1]) = span.first() else {
             return self.short(span, 6);
         };
-        if !self.level(level) || level == Level::PppoeD || code != 0 {
+        if !self.level(level) || level == Level::PppoeD {
             return Next::End;
         }
         let len = u32::from(u16::from_be_bytes([l0, l1]));
@@ -141,7 +141,11 @@ impl<'a> Walk<'a> {
             Some(6) => Next::Ipv6(rest),
             // Pseudowires (RFC 4385, 3 and 5): a control word, or an associated channel.
             Some(0) if is_ethernet(rest.skip(4)) => self.pseudowire(Level::PwethCw, rest.skip(4)),
-            Some(1) => self.last(Level::Pwach),
+            Some(1) if self.level(Level::Pwach) => match rest.u16(2) {
+                Some(0x0021) => Next::Ip(rest.skip(4)),
+                Some(0x0057) => Next::Ipv6(rest.skip(4)),
+                _ => Next::End,
+            },
             Some(_) if is_ethernet(rest) => self.pseudowire(Level::Pweth, rest),
             Some(_) => self.data(rest),
             None => self.short(rest, 1),

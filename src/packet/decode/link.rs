@@ -47,7 +47,8 @@ impl<'a> Walk<'a> {
     pub(super) fn link(&mut self, link: LinkType, span: Span<'a>) -> Next<'a> {
         match link {
             LinkType::ETHERNET => self.eth(span),
-            LinkType::RAW => {
+            // In files of some systems the raw type has the number that it has within them.
+            LinkType::RAW | LinkType(12 | 14) => {
                 self.level(Level::Raw);
                 self.raw(span)
             }
@@ -211,8 +212,8 @@ impl<'a> Walk<'a> {
         if !self.level(Level::Eapol) {
             return Next::End;
         }
-        match span.bytes.get(1) {
-            Some(0) => self.last(Level::Eap),
+        match span.at(1) {
+            Some([0, l0, l1]) if (l0, l1) != (0, 0) => self.last(Level::Eap),
             _ => Next::End,
         }
     }

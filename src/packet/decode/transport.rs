@@ -17,10 +17,8 @@ impl<'a> Walk<'a> {
             proto::SCTP => self.sctp(span),
             // Nothing captured of what follows, so that nothing is known of it.
             _ if span.bytes.is_empty() => Next::End,
-            proto::IPV4 | proto::IPV6 => {
-                self.enter(span);
-                Next::Ip(span)
-            }
+            proto::IPV4 => self.tunnel(Next::Ip(span), span),
+            proto::IPV6 => self.tunnel(Next::Ipv6(span), span),
             proto::GRE => self.gre(span),
             proto::AH => self.authenticated(span),
             proto::ETHER_IP => self.ether_ip(span),
