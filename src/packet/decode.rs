@@ -3,9 +3,16 @@
 //! The *outermost* IP header decides addresses, ports and flow; what a tunnel holds adds levels to the path, and its innermost
 //! payload. Lengths come from the headers where they are sound, so that a snaplen does not shorten them.
 
+mod link;
+mod network;
+mod span;
+mod transport;
+mod tunnel;
+
 use super::LinkType;
 use super::addr::{Addr, Mac, Vlan};
-use super::level::Path;
+use super::level::{Level, Path};
+use span::Span;
 
 /// A frame's layers.
 #[derive(Debug, Clone, Copy)]
@@ -197,8 +204,125 @@ impl Flaws {
     }
 }
 
+impl<'a> Packet<'a> {
+    /// The transport header of what the innermost tunnel carries, or of the frame where there is none, and the captured bytes
+    /// behind it; `None` without IP and without a tunnel.
+    #[inline]
+    pub fn innermost(&self) -> Option<(Transport, &'a [u8])> {
+        match (&self.inner, &self.net) {
+            (Some(inner), _) => Some((inner.transport, inner.payload)),
+            (None, Net::Ip(ip)) => Some((ip.transport, ip.payload)),
+            (None, _) => None,
+        }
+    }
+}
+
+/// Headers that are followed in one frame; a path is full before that, but for headers that are no levels.
+const MAX_HEADERS: usize = 64;
+
 /// The layers of a frame of `wire_len` bytes on the wire, of which `data` was captured.
 pub fn decode(link: LinkType, data: &[u8], wire_len: u32) -> Packet<'_> {
-    let _ = (link, data, wire_len);
-    todo!("decode")
+    let mut walk = Walk::new();
+    let mut next = walk.link(link, Span::new(data, wire_len));
+    for _ in 0..MAX_HEADERS {
+        next = match next {
+            Next::End => return walk.packet,
+            Next::Proto(proto, span) => walk.proto(proto, span),
+            Next::EtherType(kind, span) => walk.ether_type(kind, span),
+            Next::Ip(span) => walk.ip(span),
+            Next::Ipv6(span) => walk.ipv6(span),
+            Next::Eth(span) => walk.eth(span),
+            Next::Llc(span) => walk.llc(span),
+            Next::Ppp(span) => walk.ppp(span),
+            Next::Mpls(span) => walk.mpls(span),
+        };
+    }
+    walk.packet.flaws.add(Flaws::DEPTH);
+    walk.packet
+}
+
+/// What follows a header.
+enum Next<'a> {
+    /// Nothing that is followed.
+    End,
+    /// An Ethernet frame.
+    Eth(Span<'a>),
+    /// What an EtherType names.
+    EtherType(u16, Span<'a>),
+    /// IEEE 802.2.
+    Llc(Span<'a>),
+    /// PPP, from its protocol field.
+    Ppp(Span<'a>),
+    /// MPLS labels.
+    Mpls(Span<'a>),
+    /// IPv4 or IPv6, whichever its version says.
+    Ip(Span<'a>),
+    /// IPv6.
+    Ipv6(Span<'a>),
+    /// What an IP protocol number names.
+    Proto(u8, Span<'a>),
+}
+
+/// A walk through a frame, and what it found.
+struct Walk<'a> {
+    packet: Packet<'a>,
+}
+
+impl<'a> Walk<'a> {
+    #[inline]
+    fn new() -> Self {
+        let (path, vlan, flaws) = (Path::EMPTY, Vlan::NONE, Flaws::NONE);
+        Self { packet: Packet { path, macs: None, vlan, net: Net::None, inner: None, flaws } }
+    }
+
+    /// Adds a level; `false` if there is no room, which ends the walk.
+    #[inline]
+    fn level(&mut self, level: Level) -> bool {
+        let room = self.packet.path.push(level);
+        if !room {
+            self.packet.flaws.add(Flaws::DEPTH);
+        }
+        room
+    }
+
+    /// Adds a level that nothing is followed behind.
+    #[inline]
+    fn last(&mut self, level: Level) -> Next<'a> {
+        self.level(level);
+        Next::End
+    }
+
+    /// Bytes that nothing is known of.
+    fn data(&mut self, span: Span<'a>) -> Next<'a> {
+        self.packet.flaws.add(Flaws::UNKNOWN);
+        if span.wire > 0 {
+            self.level(Level::Data);
+        }
+        Next::End
+    }
+
+    /// A header that should be here is not all here: cut by a snaplen, or by an end that another length sets.
+    #[cold]
+    fn short(&mut self, span: Span<'a>, len: u32) -> Next<'a> {
+        self.packet.flaws.add(if span.wire < len { Flaws::LENGTH } else { Flaws::CUT });
+        Next::End
+    }
+
+    /// Notes a transport header and what follows it.
+    #[inline]
+    fn transport(&mut self, transport: Transport, payload: Span<'a>) {
+        if let Some(inner) = &mut self.packet.inner {
+            (inner.transport, inner.payload) = (transport, payload.bytes);
+        } else if let Net::Ip(ip) = &mut self.packet.net {
+            (ip.transport, ip.payload, ip.payload_len) = (transport, payload.bytes, payload.wire);
+        }
+    }
+
+    /// Notes that what follows is in a tunnel, if the frame has an IP header already.
+    fn enter(&mut self, span: Span<'a>) {
+        if matches!(self.packet.net, Net::Ip(_)) {
+            self.packet.inner =
+                Some(Inner { addrs: None, transport: Transport::Portless, payload: span.bytes });
+        }
+    }
 }
