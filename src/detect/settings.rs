@@ -1,6 +1,6 @@
 //! What the analyst is told: limits of flows, networks, rules, and the limits of each detector.
 
-use super::{scan, Detector, IgnoreRule, Nets};
+use super::{Detector, IgnoreRule, Nets, flood, scan};
 use crate::flow::table::FlowLimits;
 use crate::packet::{NANOS_PER_SEC, Nanos};
 
@@ -15,6 +15,8 @@ pub struct Settings {
     pub ignore: Vec<IgnoreRule>,
     /// Limits of `port_scan`, `host_sweep` and `stealth_scan`.
     pub scan: scan::Limits,
+    /// Limits of `syn_flood` and `flood`.
+    pub flood: flood::Limits,
 }
 
 impl Default for Settings {
@@ -28,7 +30,13 @@ impl Default for Settings {
             other_idle: 60 * S,
             active: 300 * S,
         };
-        Self { flows, local_nets: Nets::default(), ignore: Vec::new(), scan: scan::Limits::default() }
+        Self {
+            flows,
+            local_nets: Nets::default(),
+            ignore: Vec::new(),
+            scan: scan::Limits::default(),
+            flood: flood::Limits::default(),
+        }
     }
 }
 
@@ -36,5 +44,6 @@ impl Default for Settings {
 pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
     vec![
         Box::new(scan::Scan::new(settings.scan.clone())),
+        Box::new(flood::Flood::new(settings.flood.clone())),
     ]
 }
