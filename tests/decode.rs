@@ -44,7 +44,9 @@ fn has(packet: &Packet<'_>, level: Level) -> bool {
 /// The two numbers of a flow's ends, as `make_truth.py` reads them: ports, or type and code.
 fn numbers(ip: &Ip<'_>) -> Option<(u16, u16)> {
     match ip.transport {
-        Transport::Tcp(Tcp { ports, .. }) | Transport::Udp(ports) | Transport::Sctp(ports) => Some((ports.src, ports.dst)),
+        Transport::Tcp(Tcp { ports, .. }) | Transport::Udp(ports) | Transport::Sctp(ports) => {
+            Some((ports.src, ports.dst))
+        }
         Transport::Icmp(icmp) => Some((icmp.kind.into(), icmp.code.into())),
         Transport::Portless | Transport::Later | Transport::Cut => None,
     }
@@ -132,7 +134,9 @@ impl Counted {
         self.count("mpls_packets", has(&packet, Level::Mpls).into());
         self.count("pppoe_packets", (has(&packet, Level::PppoeS) || has(&packet, Level::PppoeD)).into());
         self.count("arp_packets", has(&packet, Level::Arp).into());
-        for vlan in BTreeSet::from([packet.vlan.outer, packet.vlan.inner]).into_iter().filter(|&vlan| vlan > 0) {
+        for vlan in
+            BTreeSet::from([packet.vlan.outer, packet.vlan.inner]).into_iter().filter(|&vlan| vlan > 0)
+        {
             *self.vlans.entry(vlan.to_string()).or_default() += 1;
         }
         if let Net::Arp(Arp { sender: (mac, ip), .. }) = packet.net
@@ -168,8 +172,11 @@ impl Counted {
         let ports = numbers(ip).filter(|_| matches!(ip.proto, 6 | 17 | 132)).unzip();
         let (there, back) =
             ((ip.src, ports.0, ip.dst, ports.1, ip.proto), (ip.dst, ports.1, ip.src, ports.0, ip.proto));
-        let (flow, at) =
-            if !self.flows.contains_key(&there) && self.flows.contains_key(&back) { (back, 2) } else { (there, 0) };
+        let (flow, at) = if !self.flows.contains_key(&there) && self.flows.contains_key(&back) {
+            (back, 2)
+        } else {
+            (there, 0)
+        };
         let row = self.flows.entry(flow).or_default();
         (row[at], row[at + 1]) = (row[at] + 1, row[at + 1] + bytes);
     }
@@ -215,13 +222,19 @@ fn every_capture_counts_by_its_outermost_headers_as_tshark_does() {
         let opaque = name == "link-80211-radiotap.pcap";
         let mut counters = truth["counters"].as_object().unwrap().clone();
         // Of the record, not of its layers; and headers that ICMP quotes are counted there.
-        for key in ["captured_bytes", "snap_truncated_packets", "time_goes_back", "more_than_one_ip_header_packets"] {
+        for key in
+            ["captured_bytes", "snap_truncated_packets", "time_goes_back", "more_than_one_ip_header_packets"]
+        {
             counters.remove(key);
         }
         if opaque {
             counters.remove("arp_packets");
         }
-        assert_eq!(json!(counted.counters), json!(counters.into_iter().collect::<BTreeMap<_, _>>()), "{name}");
+        assert_eq!(
+            json!(counted.counters),
+            json!(counters.into_iter().collect::<BTreeMap<_, _>>()),
+            "{name}"
+        );
         for (key, ours, theirs) in [
             ("l2", json!(counted.l2), &truth["l2"]["addr"]),
             ("l3", json!(counted.l3), &truth["l3"]["addr"]),
@@ -233,7 +246,12 @@ fn every_capture_counts_by_its_outermost_headers_as_tshark_does() {
         ] {
             assert_eq!(ours, sorted(theirs), "{name}: {key}");
         }
-        let flows: Value = truth["flows"]["rows"].as_array().unwrap().iter().map(|row| json!(row.as_array().unwrap()[..9])).collect();
+        let flows: Value = truth["flows"]["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| json!(row.as_array().unwrap()[..9]))
+            .collect();
         assert_eq!(counted.flows(), flows, "{name}: flows");
     }
 }
