@@ -8,19 +8,23 @@ mod alerts;
 mod bounded;
 pub mod filter;
 mod finding;
+pub mod flood;
 mod ignore;
 pub mod local;
+pub mod scan;
 mod settings;
 pub mod stream;
+mod tap;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use alerts::{Alerts, MAX_ACTIVE, SUPPRESSED};
-pub use bounded::Bounded;
+pub use bounded::{Bounded, Worth};
 pub use finding::{Evidence, Finding, Key, Severity, Subject};
 pub use ignore::IgnoreRule;
 pub use local::{Net, Nets};
 pub use settings::Settings;
+pub use tap::TapHealth;
 
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::Nanos;
