@@ -174,14 +174,8 @@ impl Extraction {
         Ok(Source::Foreign(file.to_owned()))
     }
 
-    /// Opens a capture file under its final name or, while it grows, the other.
     fn open(&self, name: CaptureName) -> io::Result<(Box<dyn FsFile>, Role)> {
-        let open = |role| {
-            let file = self.fs.open_read(&self.layout.captures().join(name.file_name(role)));
-            file.map(|file| (file, role))
-        };
-        // Sealed between the two looks, it is under its final name again.
-        open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
+        self.layout.open_capture(&self.fs, name)
     }
 
     /// What the sources hold. Several link types do not fit into one output.

@@ -61,12 +61,15 @@ pub(super) struct KeepLoop {
     pub caught_up: Instant,
     /// When salvage was last tried.
     pub salvaged: Instant,
+    /// Dropped when what a crash left may be read.
+    pub readable: Option<Sender<()>>,
 }
 
 /// Salvages, then keeps until there are no more messages.
 pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
     let mut looked = Instant::now();
     running.salvage(messages, &mut looked);
+    running.readable = None;
     loop {
         let (due, over) = match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
             Ok(message) => (running.follow(message, looked), false),
@@ -96,6 +99,7 @@ impl KeepLoop {
             }
             say(&self.keeper.salvage(part));
         }
+        self.readable = None;
         loop {
             let unread = self.keeper.unread();
             self.health.set_busy_with(Some(format!(

@@ -1,6 +1,10 @@
 //! Where things lie in a data directory.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use super::names::{CaptureName, Role};
+use crate::sys::fs::{Fs, FsFile};
 
 /// A data directory's paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,16 @@ impl Layout {
     /// The directory of capture files.
     pub fn captures(&self) -> PathBuf {
         self.root.join("pcaps")
+    }
+
+    /// Opens a capture file under its final name or, while it grows, the other; tells under which.
+    pub fn open_capture(&self, fs: &dyn Fs, name: CaptureName) -> io::Result<(Box<dyn FsFile>, Role)> {
+        let open = |role| {
+            let file = fs.open_read(&self.captures().join(name.file_name(role)));
+            file.map(|file| (file, role))
+        };
+        // Sealed between the two looks, it is under its final name again.
+        open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
     }
 
     /// The ledger.
