@@ -1,6 +1,7 @@
 //! What the analyst is told: limits of flows, networks, rules, and the limits of each detector.
 
 use super::{Detector, IgnoreRule, Nets};
+use super::{arp, dhcp, malformed, names, neighbour, odd_port, traceroute, weak_tls};
 use crate::flow::table::FlowLimits;
 use crate::packet::{NANOS_PER_SEC, Nanos};
 
@@ -13,6 +14,22 @@ pub struct Settings {
     pub local_nets: Nets,
     /// What is known and harmless.
     pub ignore: Vec<IgnoreRule>,
+    /// Limits of `arp_spoof`.
+    pub arp: arp::Limits,
+    /// Limits of `dhcp_abuse`.
+    pub dhcp: dhcp::Limits,
+    /// Limits of `nd_spoof` and `rogue_ra`.
+    pub neighbour: neighbour::Limits,
+    /// Limits of `name_poisoning`.
+    pub names: names::Limits,
+    /// Limits of `malformed`.
+    pub malformed: malformed::Limits,
+    /// Limits of `traceroute`.
+    pub traceroute: traceroute::Limits,
+    /// Limits of `weak_tls`.
+    pub weak_tls: weak_tls::Limits,
+    /// Limits of `odd_port`.
+    pub odd_port: odd_port::Limits,
 }
 
 impl Default for Settings {
@@ -26,12 +43,32 @@ impl Default for Settings {
             other_idle: 60 * S,
             active: 300 * S,
         };
-        Self { flows, local_nets: Nets::default(), ignore: Vec::new() }
+        Self {
+            flows,
+            local_nets: Nets::default(),
+            ignore: Vec::new(),
+            arp: arp::Limits::default(),
+            dhcp: dhcp::Limits::default(),
+            neighbour: neighbour::Limits::default(),
+            names: names::Limits::default(),
+            malformed: malformed::Limits::default(),
+            traceroute: traceroute::Limits::default(),
+            weak_tls: weak_tls::Limits::default(),
+            odd_port: odd_port::Limits::default(),
+        }
     }
 }
 
 /// Every detector. One line each; a detector's file has its `Limits`, which is a field of [`Settings`].
 pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
-    let _ = settings;
-    vec![]
+    vec![
+        Box::new(arp::ArpSpoof::new(settings.arp)),
+        Box::new(dhcp::DhcpAbuse::new(settings.dhcp)),
+        Box::new(neighbour::NeighbourSpoof::new(settings.neighbour)),
+        Box::new(names::NamePoisoning::new(settings.names)),
+        Box::new(malformed::Malformed::new(settings.malformed)),
+        Box::new(traceroute::Traceroute::new(settings.traceroute)),
+        Box::new(weak_tls::WeakTls::new(settings.weak_tls)),
+        Box::new(odd_port::OddPort::new(settings.odd_port.clone())),
+    ]
 }
