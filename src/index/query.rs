@@ -8,7 +8,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema::Found;
+use super::summaries::{self, Sizes};
 use super::{IndexError, files, rows, schema};
+use crate::flow::summary::{Blobs, Filter, Wanted};
 use crate::store::catalog::{Gap, Row};
 use crate::store::range::TimeRange;
 
@@ -64,5 +66,35 @@ impl Reader {
     /// Those of SQLite, and damage.
     pub fn gaps(&self) -> Result<Vec<Gap>, IndexError> {
         rows::gaps(&self.db).map_err(|e| IndexError::of("read", &self.path, e))
+    }
+
+    /// The files that have a summary of this version, by index number, and how long each was when it was made.
+    ///
+    /// # Errors
+    /// Those of SQLite, and damage.
+    pub fn summarised(&self) -> Result<Sizes, IndexError> {
+        summaries::sizes(&self.db).map_err(|e| IndexError::of("read", &self.path, e))
+    }
+
+    /// Hands out the summaries of files, lowest index number first, with what is wanted of them. They are of the index numbers and
+    /// sizes of `files`.
+    ///
+    /// # Errors
+    /// Those of SQLite, and damage. That a blob is damaged is for `take` to find.
+    pub fn summaries(
+        &self,
+        files: &Sizes,
+        wanted: Wanted,
+        take: impl FnMut(u64, &Blobs<'_>),
+    ) -> Result<(), IndexError> {
+        summaries::each(&self.db, files, wanted, take).map_err(|e| IndexError::of("read", &self.path, e))
+    }
+
+    /// The filters of the files that have a summary, by index number, each with the size of the file that it is of.
+    ///
+    /// # Errors
+    /// Those of SQLite, and damage.
+    pub fn filters(&self) -> Result<Vec<(u64, u64, Filter)>, IndexError> {
+        summaries::filters(&self.db).map_err(|e| IndexError::of("read", &self.path, e))
     }
 }

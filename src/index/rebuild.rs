@@ -8,8 +8,10 @@ use rusqlite::Connection;
 
 use super::files::{self, beside};
 use super::query::Reader;
-use super::{IndexError, rows, schema, writer};
+use super::{IndexError, rows, schema, summaries, writer};
+use crate::flow::summary::Encoded;
 use crate::store::catalog::{Catalog, Change, Unknown};
+use crate::store::facts::CaptureFacts;
 use crate::store::scan::{Scan, ScanError};
 
 /// How far a scan has come, bytes of files.
@@ -51,11 +53,28 @@ pub fn complete(
 ///
 /// # Errors If it cannot be written; the old one is still there then.
 pub fn replace(path: &Path, catalog: &Catalog) -> Result<(), IndexError> {
+    replace_with(path, catalog, |_| None)
+}
+
+/// Like [`replace`], with the summaries that `summarise` makes of the files. Of a file that has none a question reads the packets.
+///
+/// # Errors
+/// If it cannot be written; the old one is still there then.
+pub fn replace_with(
+    path: &Path,
+    catalog: &Catalog,
+    mut summarise: impl FnMut(&CaptureFacts) -> Option<Encoded>,
+) -> Result<(), IndexError> {
     let new = beside(path, ".new");
     files::remove(&new)?;
     let mut db = writer::create_plain(&new)?;
     let failed = |source| IndexError::of("rebuild", &new, source);
     fill(&mut db, catalog).map_err(failed)?;
+    for facts in catalog.captures() {
+        if let Some(summary) = summarise(facts) {
+            summaries::put(&db, facts.name.number(), facts.size, &summary).map_err(failed)?;
+        }
+    }
     db.close().map_err(|(_, source)| failed(source))?;
     files::replace(&new, path)
 }

@@ -4,6 +4,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, Result, Row as SqlRow, Transaction, named_params, params};
 
+use super::summaries;
 use crate::packet::Nanos;
 use crate::store::catalog::{Change, Eviction, Gap, HISTORY, Row};
 use crate::store::facts::{CaptureFacts, State};
@@ -31,6 +32,7 @@ pub(super) fn write(to: &Transaction<'_>, change: &Change) -> Result<()> {
     match change {
         Change::Put(row) => put(to, row),
         Change::Drop(number) => {
+            summaries::forget(to, *number)?;
             to.prepare_cached("DELETE FROM capture WHERE number = ?1")?.execute([*number as i64])?;
             Ok(())
         }
@@ -60,6 +62,7 @@ fn put(to: &Transaction<'_>, row: &Row) -> Result<()> {
         clock_synchronised,
         doubtful_from,
     } = &row.facts;
+    summaries::forget_unless(to, row)?;
     let count = |count: Option<u64>| count.map(|count| count as i64);
     let (at, reason) = row.evicted.as_ref().map(|e| (e.at, e.reason.as_str())).unzip();
     to.prepare_cached(
@@ -96,7 +99,7 @@ fn put(to: &Transaction<'_>, row: &Row) -> Result<()> {
 pub(super) fn probe(db: &Connection) -> Result<()> {
     db.prepare_cached(SELECT_CAPTURES)?;
     db.prepare_cached(SELECT_GAPS)?;
-    Ok(())
+    summaries::probe(db)
 }
 
 /// The rows that may hold packets of `range`, lowest index number first; files without packets only in all of

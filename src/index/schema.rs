@@ -34,6 +34,19 @@ const MIGRATIONS: &[&str] = &["
         duration_ms INTEGER NOT NULL,
         reason TEXT NOT NULL
     ) STRICT;
+","
+    -- What is asked for most comes first: what lies behind it in a row need not be read.
+    CREATE TABLE summary (
+        number INTEGER PRIMARY KEY,
+        size INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        head BLOB NOT NULL,
+        protocols BLOB NOT NULL,
+        endpoints BLOB NOT NULL,
+        filter BLOB NOT NULL,
+        macs BLOB NOT NULL,
+        conversations BLOB NOT NULL
+    ) STRICT;
 "];
 
 /// The schema version of this Tapkeep.

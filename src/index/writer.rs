@@ -12,8 +12,10 @@ use rusqlite::{Connection, FileControl, OpenFlags, TransactionBehavior};
 
 use super::files::{self, beside};
 use super::schema::{self, Found};
-use super::{IndexError, rows};
+use super::{IndexError, rows, summaries};
+use crate::flow::summary::{Encoded, SummaryLimits};
 use crate::store::catalog::{Catalog, Change};
+use crate::store::facts::CaptureFacts;
 use crate::store::range::TimeRange;
 
 /// Bytes of log past which the index is left alone until its readers let it shrink.
@@ -105,6 +107,7 @@ impl IndexWriter {
         self.shrink_log(0)?;
         let differed = self.differences(catalog)?;
         self.commit(&differed)?;
+        self.with("write", |db| summaries::forget_orphans(db))?;
         Ok(Recovery { was, differed })
     }
 
@@ -117,6 +120,34 @@ impl IndexWriter {
             }
         }
         &self.health
+    }
+
+    /// Takes in the summary of a finished file that is `size` bytes long. While stale this does nothing; see
+    /// [`IndexWriter::lacking`].
+    pub fn put_summary(&mut self, number: u64, size: u64, summary: &Encoded) -> &Health {
+        if self.health == Health::Current {
+            self.close_if_replaced();
+            let put = self.with("write", |db| summaries::put(db, number, size, summary));
+            if let Err(error) = put.and_then(|()| self.shrink_log(LOG_LIMIT)) {
+                self.fail(&error);
+            }
+        }
+        &self.health
+    }
+
+    /// The finished files that have no summary of their present length, of this version and by these limits, lowest index
+    /// number first.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn lacking(
+        &mut self,
+        catalog: &Catalog,
+        limits: &SummaryLimits,
+    ) -> Result<Vec<CaptureFacts>, IndexError> {
+        let has = self.with("read", |db| summaries::sizes_by(db, limits))?;
+        let lacks = |facts: &&CaptureFacts| has.get(&facts.name.number()) != Some(&facts.size);
+        Ok(catalog.captures().filter(lacks).cloned().collect())
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), IndexError> {

@@ -44,6 +44,7 @@ levels! {
     Enip = "enip", Diameter = "diameter", Vnc = "vnc", Irc = "irc", Rpc = "rpc", Finger = "finger",
     Whois = "whois", Rlogin = "rlogin", Bfd = "bfd", Glbp = "glbp", Wol = "wol", Iec104 = "iec60870_104",
     Websocket = "websocket", Memcache = "memcache", Mongo = "mongo", Ajp13 = "ajp13", Socks = "socks",
+    Atmarp = "atmarp",
 }
 
 impl Level {

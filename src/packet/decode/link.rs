@@ -120,7 +120,9 @@ impl<'a> Walk<'a> {
 
     /// ARP (RFC 826) and RARP (RFC 903).
     fn arp(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Arp) {
+        // Over ATM (RFC 2225) the header has other fields.
+        let level = if span.u16(0) == Some(19) { Level::Atmarp } else { Level::Arp };
+        if !self.level(level) {
             return Next::End;
         }
         let Some(bytes) = span.first::<28>() else {
