@@ -37,7 +37,7 @@ levels! {
     Ftp = "ftp", FtpData = "ftp-data", Tftp = "tftp", Smtp = "smtp", Imap = "imap", Pop = "pop",
     Telnet = "telnet", Smb = "smb", Smb2 = "smb2", Rdp = "rdp", Ldap = "ldap", Kerberos = "kerberos",
     Sip = "sip", Rtp = "rtp", Rtcp = "rtcp", Snmp = "snmp", Syslog = "syslog", Mqtt = "mqtt", Coap = "coap",
-    Modbus = "mbtcp", Dnp3 = "dnp3", S7comm = "s7comm", OpcUa = "opcua", Bacnet = "bacnet",
+    Modbus = "modbus", Dnp3 = "dnp3", S7comm = "s7comm", OpcUa = "opcua", Bacnet = "bacnet",
     Wireguard = "wg", OpenVpn = "openvpn", BitTorrent = "bittorrent", BtDht = "bt-dht", Ssdp = "ssdp",
     Radius = "radius", Mysql = "mysql", Postgres = "pgsql", Redis = "resp", Rip = "rip", Hsrp = "hsrp",
     Bgp = "bgp", Rtsp = "rtsp", Pptp = "pptp", Stun = "stun", Isakmp = "isakmp", Tds = "tds", Dcerpc = "dcerpc",
@@ -45,6 +45,9 @@ levels! {
     Whois = "whois", Rlogin = "rlogin", Bfd = "bfd", Glbp = "glbp", Wol = "wol", Iec104 = "iec60870_104",
     Websocket = "websocket", Memcache = "memcache", Mongo = "mongo", Ajp13 = "ajp13", Socks = "socks",
     Atmarp = "atmarp",
+    Mbtcp = "mbtcp", Tpkt = "tpkt", Cotp = "cotp", Bvlc = "bvlc", UdpEncap = "udpencap", Dtls = "dtls", Gquic = "gquic",
+    Cldap = "cldap", Nfs = "nfs", Tacplus = "tacplus", Xmpp = "xmpp", Nntp = "nntp", Lsd = "lsd", DbLsp = "db-lsp-disc",
+    Rsh = "rsh",
 }
 
 impl Level {
