@@ -10,6 +10,7 @@ pub mod filter;
 mod finding;
 mod ignore;
 pub mod local;
+pub mod scan;
 mod settings;
 pub mod stream;
 

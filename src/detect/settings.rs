@@ -1,6 +1,6 @@
 //! What the analyst is told: limits of flows, networks, rules, and the limits of each detector.
 
-use super::{Detector, IgnoreRule, Nets};
+use super::{scan, Detector, IgnoreRule, Nets};
 use crate::flow::table::FlowLimits;
 use crate::packet::{NANOS_PER_SEC, Nanos};
 
@@ -13,6 +13,8 @@ pub struct Settings {
     pub local_nets: Nets,
     /// What is known and harmless.
     pub ignore: Vec<IgnoreRule>,
+    /// Limits of `port_scan`, `host_sweep` and `stealth_scan`.
+    pub scan: scan::Limits,
 }
 
 impl Default for Settings {
@@ -26,12 +28,13 @@ impl Default for Settings {
             other_idle: 60 * S,
             active: 300 * S,
         };
-        Self { flows, local_nets: Nets::default(), ignore: Vec::new() }
+        Self { flows, local_nets: Nets::default(), ignore: Vec::new(), scan: scan::Limits::default() }
     }
 }
 
 /// Every detector. One line each; a detector's file has its `Limits`, which is a field of [`Settings`].
 pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
-    let _ = settings;
-    vec![]
+    vec![
+        Box::new(scan::Scan::new(settings.scan.clone())),
+    ]
 }
