@@ -7,8 +7,6 @@
 //! encoded is an error, and no more is allocated than the blob could hold.
 
 mod row;
-#[cfg(test)]
-mod tests;
 
 use std::mem::size_of;
 
