@@ -5,14 +5,24 @@
 //! suppresses repetitions for an hour, counting on.
 
 mod alerts;
+pub mod beacon;
 mod bounded;
+pub mod brute_force;
+pub mod credentials;
+pub mod dns_dga;
+pub mod dns_tunnel;
+mod domains;
 pub mod filter;
 mod finding;
+pub mod icmp_tunnel;
 mod ignore;
+pub mod large_transfer;
 pub mod local;
+pub mod long_connection;
 pub mod scan;
 mod settings;
 pub mod stream;
+mod talk;
 
 use serde::{Serialize, de::DeserializeOwned};
 
