@@ -9,12 +9,15 @@ pub mod beacon;
 mod bounded;
 pub mod brute_force;
 pub mod credentials;
+#[cfg(test)]
+mod dialogue;
 pub mod dns_dga;
 pub mod dns_tunnel;
 mod domains;
 pub mod filter;
 mod finding;
 pub mod icmp_tunnel;
+pub mod flood;
 mod ignore;
 pub mod large_transfer;
 pub mod local;
@@ -23,15 +26,17 @@ pub mod scan;
 mod settings;
 pub mod stream;
 mod talk;
+mod tap;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use alerts::{Alerts, MAX_ACTIVE, SUPPRESSED};
-pub use bounded::Bounded;
+pub use bounded::{Bounded, Worth};
 pub use finding::{Evidence, Finding, Key, Severity, Subject};
 pub use ignore::IgnoreRule;
 pub use local::{Net, Nets};
 pub use settings::Settings;
+pub use tap::TapHealth;
 
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::Nanos;

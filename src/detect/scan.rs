@@ -229,7 +229,10 @@ fn tcp_kind(flags: u8) -> Option<Kind> {
         Tcp::ACK => Some(Kind::Ack),
         FIN_ACK => Some(Kind::Maimon),
         // A SYN, and what its sender sent later.
-        flags if flags & (Tcp::SYN | Tcp::FIN) == Tcp::SYN || flags & (Tcp::SYN | Tcp::ACK) == Tcp::SYN | Tcp::ACK => {
+        flags
+            if flags & (Tcp::SYN | Tcp::FIN) == Tcp::SYN
+                || flags & (Tcp::SYN | Tcp::ACK) == Tcp::SYN | Tcp::ACK =>
+        {
             Some(Kind::Tcp)
         }
         // A reset answers, it tries nothing.
@@ -250,7 +253,9 @@ fn is_try(flow: &Flow, aim: Aim) -> bool {
         Kind::Udp => dst_port < 1024,
         // The middle of a connection that was open before we looked, seen from its server, looks the same.
         Kind::Ack | Kind::Maimon => {
-            flow.orig.payload == 0 && !(src_port < 1024 && dst_port >= 1024) && !(src_port < 32768 && dst_port >= 32768)
+            flow.orig.payload == 0
+                && !(src_port < 1024 && dst_port >= 1024)
+                && !(src_port < 32768 && dst_port >= 32768)
         }
         _ => true,
     }

@@ -1,7 +1,7 @@
 //! What the analyst is told: limits of flows, networks, rules, and the limits of each detector.
 
 use super::{
-    Detector, IgnoreRule, Nets, beacon, brute_force, credentials, dns_dga, dns_tunnel, icmp_tunnel,
+    Detector, IgnoreRule, Nets, beacon, brute_force, credentials, dns_dga, dns_tunnel, flood, icmp_tunnel,
     large_transfer, long_connection, scan,
 };
 use crate::flow::table::FlowLimits;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub long_connection: long_connection::Limits,
     /// Limits of `large_transfer`.
     pub large_transfer: large_transfer::Limits,
+    /// Limits of `syn_flood` and `flood`.
+    pub flood: flood::Limits,
 }
 
 impl Default for Settings {
@@ -60,6 +62,7 @@ impl Default for Settings {
             credentials: credentials::Limits::default(),
             long_connection: long_connection::Limits::default(),
             large_transfer: large_transfer::Limits::default(),
+            flood: flood::Limits::default(),
         }
     }
 }
@@ -76,5 +79,6 @@ pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
         Box::new(long_connection::LongConnections::new(settings.long_connection)),
         Box::new(large_transfer::LargeTransfers::new(settings.large_transfer)),
         Box::new(scan::Scan::new(settings.scan.clone())),
+        Box::new(flood::Flood::new(settings.flood.clone())),
     ]
 }

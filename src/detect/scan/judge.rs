@@ -105,7 +105,15 @@ impl Judge<'_> {
                 let kind = list[blocks[0]].aim.kind;
                 let threshold = slow_pairs;
                 let detector = "port_scan";
-                hits.push(Hit { detector, dst: None, kind, port: None, tries: blocks, threshold, window: slow });
+                hits.push(Hit {
+                    detector,
+                    dst: None,
+                    kind,
+                    port: None,
+                    tries: blocks,
+                    threshold,
+                    window: slow,
+                });
             }
         }
         hits
@@ -179,7 +187,8 @@ impl Judge<'_> {
         let list = &tries.list;
         let mut hits = Vec::new();
         // What these break is the rules, whether they are answered or not.
-        let odd = Self { over: true, scene: &Scene::default(), ..*self };
+        let scene = Scene::default();
+        let odd = Judge { over: true, scene: &scene, ..*self };
         for kind in [Kind::Null, Kind::Fin, Kind::Xmas, Kind::Odd] {
             let tries = odd.recent(list, slow, |each| each.aim.kind == kind);
             if tries.len() >= odd_pairs.max(1) {
@@ -203,9 +212,11 @@ impl Judge<'_> {
             let is_largest = largest == Some(at);
             let spilled = if is_largest { spilled } else { 0 };
             let observed = if is_largest { hit.tries.len().max(tries.fresh()) } else { hit.tries.len() };
-            let mut new: Vec<_> = hit.tries.iter().map(|&at| &tries.list[at]).filter(|each| !each.counted).collect();
+            let mut new: Vec<_> =
+                hit.tries.iter().map(|&at| &tries.list[at]).filter(|each| !each.counted).collect();
             new.sort_unstable_by_key(|each| each.arrival().place);
-            let arrivals: Vec<_> = new.iter().map(|each| Arrival { now: self.now, ..each.arrival() }).collect();
+            let arrivals: Vec<_> =
+                new.iter().map(|each| Arrival { now: self.now, ..each.arrival() }).collect();
             let Some(&last) = arrivals.last() else { continue };
             let key = hit.key(self.src);
             if alerts.is_active(&key) && alerts.count_on(&key, &last, spilled, observed as f64) {
@@ -263,18 +274,29 @@ impl Hit {
             |dst| dst.to_string(),
         );
         let summary = match (self.kind, self.port) {
-            (Kind::Arp, _) => format!("{src} asked by ARP for {observed} addresses that nobody has, within {within}"),
-            (Kind::Echo, _) => format!("{src} pinged {observed} addresses that did not answer, within {within}"),
-            (Kind::Protocol, _) => format!("{src} tried {observed} IP protocols of {whom} in vain, within {within}"),
+            (Kind::Arp, _) => {
+                format!("{src} asked by ARP for {observed} addresses that nobody has, within {within}")
+            }
+            (Kind::Echo, _) => {
+                format!("{src} pinged {observed} addresses that did not answer, within {within}")
+            }
+            (Kind::Protocol, _) => {
+                format!("{src} tried {observed} IP protocols of {whom} in vain, within {within}")
+            }
             (Kind::Tcp, Some(port)) => {
                 format!("{src} tried TCP port {port} of {observed} hosts in vain, within {within}")
             }
             (Kind::Udp, Some(port)) => {
                 format!("{src} tried UDP port {port} of {observed} hosts in vain, within {within}")
             }
-            (Kind::Tcp | Kind::Udp, None) => format!("{src} tried {observed} ports of {whom} in vain, within {within}"),
+            (Kind::Tcp | Kind::Udp, None) => {
+                format!("{src} tried {observed} ports of {whom} in vain, within {within}")
+            }
             (kind, _) => {
-                format!("{src} sent TCP packets with {} to {observed} ports of {whom}, within {within}", flags(kind).0)
+                format!(
+                    "{src} sent TCP packets with {} to {observed} ports of {whom}, within {within}",
+                    flags(kind).0
+                )
             }
         };
         let what = match self.kind {
@@ -284,16 +306,27 @@ impl Hit {
             Kind::Tcp => {
                 let port = self.port.map(|port| format!("tcp.dstport == {port}"));
                 let syn = "tcp.flags.syn == 1 && tcp.flags.ack == 0".to_owned();
-                filter::all([Some(filter::src(src)), self.dst.map(filter::dst), port, Some(syn)].into_iter().flatten())
+                filter::all(
+                    [Some(filter::src(src)), self.dst.map(filter::dst), port, Some(syn)]
+                        .into_iter()
+                        .flatten(),
+                )
             }
             Kind::Udp => {
-                let port = self.port.map_or_else(|| "udp".to_owned(), |port| format!("udp.dstport == {port}"));
-                filter::all([Some(filter::src(src)), self.dst.map(filter::dst), Some(port)].into_iter().flatten())
+                let port =
+                    self.port.map_or_else(|| "udp".to_owned(), |port| format!("udp.dstport == {port}"));
+                filter::all(
+                    [Some(filter::src(src)), self.dst.map(filter::dst), Some(port)].into_iter().flatten(),
+                )
             }
-            Kind::Protocol => filter::all([Some(filter::src(src)), self.dst.map(filter::dst)].into_iter().flatten()),
+            Kind::Protocol => {
+                filter::all([Some(filter::src(src)), self.dst.map(filter::dst)].into_iter().flatten())
+            }
             kind => {
                 let flags = format!("tcp.flags{}", flags(kind).1);
-                filter::all([Some(filter::src(src)), self.dst.map(filter::dst), Some(flags)].into_iter().flatten())
+                filter::all(
+                    [Some(filter::src(src)), self.dst.map(filter::dst), Some(flags)].into_iter().flatten(),
+                )
             }
         };
         let technique = if discovers { "T1018" } else { "T1046" };
