@@ -31,6 +31,16 @@ impl Layout {
         self.root.join("pcaps")
     }
 
+    /// Opens a capture file under its final name or, while it grows, the other; tells under which.
+    pub fn open_capture(&self, fs: &dyn Fs, name: CaptureName) -> io::Result<(Box<dyn FsFile>, Role)> {
+        let open = |role| {
+            let file = fs.open_read(&self.captures().join(name.file_name(role)));
+            file.map(|file| (file, role))
+        };
+        // Sealed between the two looks, it is under its final name again.
+        open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
+    }
+
     /// The flow file being written.
     pub fn flow_file(&self) -> PathBuf {
         self.root.join(FLOW_FILE)
@@ -44,16 +54,6 @@ impl Layout {
     /// The directory of sealed flow files.
     pub fn flows(&self) -> PathBuf {
         self.root.join("flows")
-    }
-
-    /// Opens a capture file under its final name or, while it grows, the other; tells under which.
-    pub fn open_capture(&self, fs: &dyn Fs, name: CaptureName) -> io::Result<(Box<dyn FsFile>, Role)> {
-        let open = |role| {
-            let file = fs.open_read(&self.captures().join(name.file_name(role)));
-            file.map(|file| (file, role))
-        };
-        // Sealed between the two looks, it is under its final name again.
-        open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
     }
 
     /// The ledger.
