@@ -5,6 +5,8 @@
 //! rebuilt from the files and the ledger, and the rebuilt one answers the same. Nobody waits for it.
 
 pub mod analysis;
+pub mod flows;
+pub mod fresh;
 mod files;
 pub mod query;
 pub mod rebuild;
