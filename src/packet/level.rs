@@ -65,6 +65,12 @@ impl Level {
         Self::ALL.get(usize::from(number)).copied()
     }
 
+    /// What stands for it in a path's bytes; never 0.
+    #[inline]
+    pub(super) fn to_byte(self) -> u8 {
+        self as u8 + 1
+    }
+
     /// The level of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|level| level.name() == name)
@@ -91,7 +97,7 @@ impl Path {
             return false;
         }
         // The first level lies in the uppermost byte, so that a path sorts behind its parent.
-        self.0 |= (u128::from(level as u8) + 1) << (8 * (MAX_DEPTH - 1 - depth));
+        self.0 |= u128::from(level.to_byte()) << (8 * (MAX_DEPTH - 1 - depth));
         true
     }
 
@@ -136,6 +142,7 @@ impl Path {
     }
 
     /// From what [`Path::to_bytes`] gave.
+    #[inline]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }

@@ -52,7 +52,9 @@ impl<'a> Walk<'a> {
                 self.level(Level::Raw);
                 self.raw(span)
             }
-            LinkType::IPV4 | LinkType::IPV6 => self.ip(span),
+            LinkType::IPV4 | LinkType::IPV6 if !span.bytes.is_empty() => self.ip(span),
+            LinkType::IPV4 => self.last(Level::Ip),
+            LinkType::IPV6 => self.last(Level::Ipv6),
             LinkType::NULL | LinkType::LOOP => self.loopback(link, span),
             LinkType::SLL => self.cooked(span, (14, 2, 16)),
             LinkType::SLL2 => self.cooked(span, (0, 8, 20)),
@@ -74,22 +76,19 @@ impl<'a> Walk<'a> {
     /// Ethernet (IEEE 802.3-2022, 3.1.1), without a checksum behind.
     #[inline]
     pub(super) fn eth(&mut self, span: Span<'a>) -> Next<'a> {
-        let Some(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]) = span.first() else {
-            if span.bytes.len() >= 12 || self.packet.path.depth() > 0 {
-                self.level(Level::Eth);
-            }
-            return self.short(span, 14);
-        };
         if !self.level(Level::Eth) {
             return Next::End;
         }
-        if self.packet.path.depth() == 1 {
+        let Some(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]) = span.first() else {
+            return self.short(span, 14);
+        };
+        if self.depth == 1 {
             self.packet.macs =
                 Some(Macs { src: Mac([s0, s1, s2, s3, s4, s5]), dst: Mac([d0, d1, d2, d3, d4, d5]) });
         }
         let rest = span.skip(14);
         match u16::from_be_bytes([t0, t1]) {
-            ether_type::IPV4 => Next::Ip(rest),
+            ether_type::IPV4 => self.ip(rest),
             kind => self.type_or_length(kind, rest),
         }
     }
@@ -155,7 +154,7 @@ impl<'a> Walk<'a> {
         if !self.level(level) {
             return Next::End;
         }
-        let depth = self.packet.path.depth();
+        let depth = self.depth;
         self.note_vlan(depth - 1, u16::from_be_bytes([c0, c1]) & 0x0fff);
         match (level, span.at(2)) {
             // A second service tag is no level of its own.
@@ -252,10 +251,10 @@ impl<'a> Walk<'a> {
 
     /// BSD loopback: an address family, in network order of `LOOP`, of `NULL` in the order of the machine that captured.
     fn loopback(&mut self, link: LinkType, span: Span<'a>) -> Next<'a> {
+        self.level(Level::Null);
         let Some(&family) = span.first::<4>() else {
             return self.short(span, 4);
         };
-        self.level(Level::Null);
         let rest = span.skip(4);
         let family = match u32::from_be_bytes(family) {
             // A family is below 65536, so that the order can be told.

@@ -158,7 +158,7 @@ impl<'a> Walk<'a> {
         let later = header.fragment.is_some_and(|fragment| fragment.offset > 0);
         let proto = header.proto;
         self.network(header, rest, if later { Transport::Later } else { Transport::Portless });
-        if later { Next::End } else { Next::Proto(proto, rest) }
+        if later { Next::End } else { self.proto(proto, rest) }
     }
 
     /// Notes an IP header: the frame's own if it is the first, else one in a tunnel.

@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
         let Some([next, words]) = span.at(0) else {
             return self.short(span, 12);
         };
-        if self.packet.path.last() != Some(Level::Ipv6) && !self.level(Level::Ah) {
+        if !self.is_behind(Level::Ipv6) && !self.level(Level::Ah) {
             return Next::End;
         }
         let rest = span.skip(4 * (u32::from(words) + 2));
