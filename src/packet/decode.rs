@@ -219,7 +219,7 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Headers that are followed in one frame; a path is full before that, but for headers that are no levels.
+/// Headers that are followed in one frame.
 const MAX_HEADERS: usize = 64;
 
 /// The layers of a frame of `wire_len` bytes on the wire, of which `data` was captured.
@@ -287,16 +287,16 @@ impl<'a> Walk<'a> {
         self.packet
     }
 
-    /// Adds a level; `false` if there is no room, which ends the walk.
+    /// Adds a level. Where there is no room it is left out, but the walk goes on: tags in heaps must not hide addresses.
     #[inline]
-    fn level(&mut self, level: Level) -> bool {
-        let Some(at) = self.path.get_mut(self.depth) else {
-            self.packet.flaws.add(Flaws::DEPTH);
-            return false;
-        };
-        *at = level.to_byte();
-        self.depth += 1;
-        true
+    fn level(&mut self, level: Level) {
+        match self.path.get_mut(self.depth) {
+            Some(at) => {
+                *at = level.to_byte();
+                self.depth += 1;
+            }
+            None => self.packet.flaws.add(Flaws::DEPTH),
+        }
     }
 
     /// Whether this was the last level.

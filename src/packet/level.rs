@@ -59,6 +59,9 @@ levels! {
     LispData = "lisp-data", PnDcp = "pn_dcp",
 }
 
+// A path's byte holds a level's number and one more.
+const _: () = assert!(Level::ALL.len() < 255);
+
 impl Level {
     /// The level of a stored number.
     pub fn from_number(number: u8) -> Option<Self> {
