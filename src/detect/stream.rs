@@ -263,7 +263,7 @@ impl Watcher for Watch<'_> {
         let FlowEvent::Ended(reason) = event else { return };
         let mut record = flow.record(reason);
         if let Some(ids) = alerts.of(flow.id) {
-            record.body.insert("findings".to_owned(), ids.into());
+            record.findings = ids.to_vec();
         }
         if record.last_part {
             alerts.forget(flow.id);

@@ -1,4 +1,15 @@
 //! The application protocol of a flow: by payload first, by port second; and the facts kept of it.
+//!
+//! A payload tells a protocol on any port where its form is so particular that other bytes hardly have it (`tcp`, `udp`);
+//! a weaker form is enough where the port says the same (`fits`). A port alone is believed until a payload says otherwise.
+
+mod bytes;
+pub mod dns;
+mod fits;
+mod ports;
+mod tcp;
+pub mod text;
+mod udp;
 
 use super::level::Level;
 
@@ -28,18 +39,51 @@ pub struct Way {
     pub from_originator: bool,
 }
 
+/// Payloads that are looked at in a flow before its port has the last word.
+const LOOKS: u8 = 6;
+const SETTLED: u8 = u8::MAX;
+
 /// Tells the application protocol of a flow from its first payloads. Small, for it is in every flow; keeps no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sniffer {
     app: Option<(App, Basis)>,
     looked: u8,
+    stream: udp::Stream,
 }
 
 impl Sniffer {
     /// Looks at a payload that is not empty, unless all is known or enough was looked at; returns what is known now.
+    #[inline]
     pub fn look(&mut self, way: Way, payload: &[u8]) -> Option<(App, Basis)> {
-        let _ = (way, payload, self.looked);
-        todo!("look")
+        if !self.is_settled() && !payload.is_empty() {
+            self.look_closely(way, payload);
+        }
+        self.app
+    }
+
+    fn look_closely(&mut self, way: Way, payload: &[u8]) {
+        self.looked += 1;
+        let claim = ports::claim(way);
+        let told = match way.proto {
+            6 => tcp::tell(payload),
+            17 => udp::tell(way, payload).or_else(|| {
+                let is_stream = claim.is_none() && self.stream.goes_on(way, payload);
+                is_stream.then_some(Level::Rtp)
+            }),
+            _ => None,
+        };
+        let told = told.or_else(|| claim.filter(|&claim| fits::fits(claim, payload)));
+        match told {
+            Some(app) => {
+                self.app = Some((app, Basis::Payload));
+                // What a NetBIOS session carries comes behind its first messages.
+                if app != Level::Nbss {
+                    self.looked = SETTLED;
+                }
+            }
+            None if self.app.is_none() => self.app = claim.map(|claim| (claim, Basis::Port)),
+            None => {}
+        }
     }
 
     /// What is known.
@@ -51,13 +95,26 @@ impl Sniffer {
     /// Whether further payloads can change what is known.
     #[inline]
     pub fn is_settled(&self) -> bool {
-        todo!("is_settled")
+        self.looked >= LOOKS
     }
 }
 
 /// What is told of one payload by itself, as of the innermost payload of a tunnel.
 pub fn identify(way: Way, payload: &[u8]) -> Option<(App, Basis)> {
     Sniffer::default().look(way, payload)
+}
+
+/// The levels that stand between the transport and an application in the protocol tree, outermost first: `nbss` for `smb2`.
+pub fn carriers(app: App, proto: u8) -> &'static [Level] {
+    match (app, proto) {
+        (Level::Smb | Level::Smb2, 6) => &[Level::Nbss],
+        (Level::Smb, _) => &[Level::Nbdgm],
+        (Level::Modbus, _) => &[Level::Mbtcp],
+        (Level::S7comm | Level::Rdp, _) => &[Level::Tpkt, Level::Cotp],
+        (Level::Bacnet, _) => &[Level::Bvlc],
+        (Level::Nfs, _) => &[Level::Rpc],
+        _ => &[],
+    }
 }
 
 /// What is kept of a flow's application.
@@ -89,14 +146,13 @@ impl FactReader {
 
     /// Whether flows of that application have facts.
     pub fn is_for(app: App) -> bool {
-        let _ = app;
-        todo!("is_for")
+        matches!(app, Level::Tls | Level::Http | Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns)
     }
 
     /// Takes a payload in the order it came; `false` when it needs no more.
     pub fn take(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
         let _ = (app, way, payload);
-        todo!("take")
+        false
     }
 
     /// What was found.
@@ -111,6 +167,9 @@ impl FactReader {
 
     /// Bytes held.
     pub fn kept(&self) -> usize {
-        todo!("kept")
+        0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,7 @@ levels! {
     Ftp = "ftp", FtpData = "ftp-data", Tftp = "tftp", Smtp = "smtp", Imap = "imap", Pop = "pop",
     Telnet = "telnet", Smb = "smb", Smb2 = "smb2", Rdp = "rdp", Ldap = "ldap", Kerberos = "kerberos",
     Sip = "sip", Rtp = "rtp", Rtcp = "rtcp", Snmp = "snmp", Syslog = "syslog", Mqtt = "mqtt", Coap = "coap",
-    Modbus = "mbtcp", Dnp3 = "dnp3", S7comm = "s7comm", OpcUa = "opcua", Bacnet = "bacnet",
+    Modbus = "modbus", Dnp3 = "dnp3", S7comm = "s7comm", OpcUa = "opcua", Bacnet = "bacnet",
     Wireguard = "wg", OpenVpn = "openvpn", BitTorrent = "bittorrent", BtDht = "bt-dht", Ssdp = "ssdp",
     Radius = "radius", Mysql = "mysql", Postgres = "pgsql", Redis = "resp", Rip = "rip", Hsrp = "hsrp",
     Bgp = "bgp", Rtsp = "rtsp", Pptp = "pptp", Stun = "stun", Isakmp = "isakmp", Tds = "tds", Dcerpc = "dcerpc",
@@ -57,6 +57,7 @@ levels! {
     Pwach = "pwach", Igrp = "igrp", Nhrp = "nhrp", EtherIp = "etherip", IpComp = "ipcomp", Pgm = "pgm", Hip = "hip",
     Erspan = "erspan", Gtpv2 = "gtpv2", GtpPrime = "gtpprime", Ayiya = "ayiya", UdpEncap = "udpencap",
     LispData = "lisp-data", PnDcp = "pn_dcp",
+    Mbtcp = "mbtcp", Tpkt = "tpkt", Cotp = "cotp", Bvlc = "bvlc", Dtls = "dtls", Gquic = "gquic", Cldap = "cldap", Nfs = "nfs", Tacplus = "tacplus", Xmpp = "xmpp", Nntp = "nntp", Lsd = "lsd", DbLsp = "db-lsp-disc", Rsh = "rsh",
 }
 
 impl Level {
