@@ -286,7 +286,7 @@ impl Keeper {
         let sealed_at = |number: &u64| self.sealed_at.get(number).copied().unwrap_or(now);
         let ages: Vec<_> =
             existing.iter().map(|number| (*number, now.saturating_sub(sealed_at(number)))).collect();
-        self.ledger.compact(&ages)?;
+        self.ledger.compact(&ages, &[])?;
         Ok(true)
     }
 
