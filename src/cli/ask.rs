@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use super::output::{Exit, Output};
 use super::table::{bytes, count, counted};
 use super::time::{RangeArgs, date_time, zone_name};
-use super::{Context, read_ledger};
+use super::{Context, read_ledger, settings};
 use crate::daemon::ServiceState;
-use crate::flow::summary::{Count, Probe, SummaryLimits, Wanted};
+use crate::flow::summary::{Count, Probe, Wanted};
 use crate::index::analysis::{Analysis, Question, over_data_dir, over_files};
 use crate::packet::addr::Vlan;
 use crate::store::facts::rfc3339;
@@ -62,7 +62,6 @@ impl AskArgs {
         let now = RealClock.now();
         let range = self.range.resolve(now.wall, &Local)?;
         let (layout, fs) = (Layout::new(&context.data_dir.path), RealFs::default());
-        let summary = &context.loaded.config.summary;
         let question = Question {
             layout: &layout,
             fs: &fs,
@@ -70,11 +69,7 @@ impl AskArgs {
             range,
             wanted,
             only,
-            limits: SummaryLimits {
-                endpoints: summary.endpoints as usize,
-                macs: summary.endpoints as usize,
-                conversations: summary.conversations as usize,
-            },
+            limits: settings::summary(&context.loaded.config),
             recording: recording(context, &now),
         };
         let (analysis, place) = match &self.files[..] {

@@ -44,6 +44,9 @@ levels! {
     Enip = "enip", Diameter = "diameter", Vnc = "vnc", Irc = "irc", Rpc = "rpc", Finger = "finger",
     Whois = "whois", Rlogin = "rlogin", Bfd = "bfd", Glbp = "glbp", Wol = "wol", Iec104 = "iec60870_104",
     Websocket = "websocket", Memcache = "memcache", Mongo = "mongo", Ajp13 = "ajp13", Socks = "socks",
+    Mbtcp = "mbtcp", Tpkt = "tpkt", Cotp = "cotp", Bvlc = "bvlc", Dtls = "dtls", Gquic = "gquic",
+    Cldap = "cldap", Nfs = "nfs", Tacplus = "tacplus", Xmpp = "xmpp", Nntp = "nntp", Lsd = "lsd", DbLsp = "db-lsp-disc",
+    Rsh = "rsh",
     Atmarp = "atmarp", Lacp = "lacp", SlowMarker = "marker", Oam = "oampdu", Ossp = "ossp", Eap = "eap",
     HomeplugAv = "homeplug-av", Ptp = "ptp", Goose = "goose", Sv = "sv", Ecat = "ecatf", Macsec = "macsec",
     Cfm = "cfm", Hsr = "hsr", HsrSupervision = "hsr_prp_supervision", Lltd = "lltd", Mvrp = "mrp-mvrp",
@@ -57,7 +60,6 @@ levels! {
     Pwach = "pwach", Igrp = "igrp", Nhrp = "nhrp", EtherIp = "etherip", IpComp = "ipcomp", Pgm = "pgm", Hip = "hip",
     Erspan = "erspan", Gtpv2 = "gtpv2", GtpPrime = "gtpprime", Ayiya = "ayiya", UdpEncap = "udpencap",
     LispData = "lisp-data", PnDcp = "pn_dcp",
-    Mbtcp = "mbtcp", Tpkt = "tpkt", Cotp = "cotp", Bvlc = "bvlc", Dtls = "dtls", Gquic = "gquic", Cldap = "cldap", Nfs = "nfs", Tacplus = "tacplus", Xmpp = "xmpp", Nntp = "nntp", Lsd = "lsd", DbLsp = "db-lsp-disc", Rsh = "rsh",
 }
 
 impl Level {
