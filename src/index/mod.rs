@@ -6,6 +6,7 @@
 
 pub mod analysis;
 mod files;
+mod flow_rows;
 pub mod query;
 pub mod rebuild;
 mod rows;
