@@ -55,3 +55,10 @@ impl<'de> Deserialize<'de> for KeptFinding {
         Self::of(&Value::deserialize(from)?).map_err(D::Error::custom)
     }
 }
+
+impl From<crate::detect::Finding> for KeptFinding {
+    fn from(finding: crate::detect::Finding) -> Self {
+        // A finding is texts and numbers, which JSON always holds.
+        Self::new(&finding).unwrap_or_else(|_| Self { id: finding.id.into(), json: "{}".into() })
+    }
+}

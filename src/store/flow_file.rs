@@ -29,7 +29,7 @@ pub use follow::{FlowSource, Follower, flow_sources};
 pub use outline::{Footer, Kind, Outline};
 pub use position::Position;
 pub use reader::{FlowItem, FlowReader, Object, Peek, peek};
-pub use resume::{Resumed, highest_capture};
+pub use resume::{Resumed, facts_of, highest_capture};
 pub use writer::{Extras, FlowCounts, FlowWriter, Refused, Settings, Told};
 
 /// The format's name in the header.

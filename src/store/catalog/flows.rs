@@ -68,7 +68,13 @@ impl Flows {
             }
         }
         self.unknown.sort_by_key(|(name, _)| name.number());
-        told.into_values().collect()
+        // What is told of and younger than all that is there may be on its way.
+        let youngest = listing
+            .iter()
+            .filter_map(|file| FlowName::parse(&file.name))
+            .map(|(name, _)| name.number())
+            .max();
+        told.into_values().filter(|facts| Some(facts.name.number()) < youngest).collect()
     }
 
     pub(super) fn take_unknown(&mut self) -> Vec<(FlowName, u64)> {

@@ -138,6 +138,16 @@ pub fn highest_capture(fs: &dyn Fs, layout: &Layout) -> u64 {
     files.into_iter().flatten().filter_map(highest).max().unwrap_or(0)
 }
 
+/// What is known of a finished file by reading it.
+pub fn facts_of(file: &dyn FsFile, name: FlowName, size: u64) -> FlowFacts {
+    let found = Found::read(file, size);
+    match found.footer.as_ref().filter(|_| found.sound) {
+        _ if found.is_foreign => FlowFacts { size, ..FlowFacts::bare(name, State::Damaged) },
+        Some(footer) => found.facts(name, &footer.into(), State::Sealed, footer.losses),
+        None => found.facts(name, &found.tally, found.state(), Losses::UNKNOWN),
+    }
+}
+
 /// The sealed files, and the highest number in names.
 fn list(fs: &dyn Fs, layout: &Layout) -> io::Result<(Vec<Sealed>, u64)> {
     let listing = match uninterrupted(|| fs.read_dir(&layout.flows())) {
@@ -203,6 +213,21 @@ impl Found {
         FlowName::new(number, self.tally.first.unwrap_or(began))
     }
 
+    fn facts(&self, name: FlowName, tally: &Tally, state: State, losses: Losses) -> FlowFacts {
+        FlowFacts {
+            id: self.id.clone(),
+            size: self.len,
+            analysed: self.position.analysed.max(self.reach),
+            ..tally.facts(name, state, losses, self.position)
+        }
+    }
+
+    /// Of a file that was not ended in order.
+    fn state(&self) -> State {
+        let damaged = self.lost.iter().any(|range| range.end < self.len) || self.header.is_none();
+        if damaged { State::Damaged } else { State::Salvaged }
+    }
+
     /// How it gets its final name; `None` if it holds nothing to keep.
     fn old(&self, name: FlowName, resumed: &mut Resumed) -> Option<Old> {
         if self.is_foreign {
@@ -211,18 +236,10 @@ impl Found {
         if self.sound && self.objects == 0 {
             return None;
         }
-        let facts = |tally: &Tally, state, losses| FlowFacts {
-            id: self.id.clone(),
-            size: self.len,
-            analysed: self.position.analysed.max(self.reach),
-            ..tally.facts(name, state, losses, self.position)
-        };
         if let Some(footer) = self.footer.as_ref().filter(|_| self.sound) {
-            return Some(Old::ended(facts(&footer.into(), State::Sealed, footer.losses)));
+            return Some(Old::ended(self.facts(name, &footer.into(), State::Sealed, footer.losses)));
         }
-        let damaged = self.lost.iter().any(|range| range.end < self.len) || self.header.is_none();
-        let state = if damaged { State::Damaged } else { State::Salvaged };
-        let facts = facts(&self.tally, state, Losses::UNKNOWN);
+        let facts = self.facts(name, &self.tally, self.state(), Losses::UNKNOWN);
         let lost = self.lost.iter().map(|range| range.end - range.start).sum();
         resumed.salvaged = Some(facts.clone());
         resumed.lost.clone_from(&self.lost);

@@ -1,27 +1,23 @@
 //! Blobs in JSON: where no capture files are written, the footer of a flow file keeps the summary.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::super::filter::Filter;
 use super::{BlobError, Encoded};
 
 impl Encoded {
-    /// The blobs by name, in base64 without padding.
+    /// The blobs by name, in base64.
     pub fn to_json(&self) -> Value {
-        let blobs = self.named().map(|(name, blob)| (name.to_owned(), STANDARD_NO_PAD.encode(blob).into()));
+        let blobs = self.named().map(|(name, blob)| (name.to_owned(), STANDARD.encode(blob).into()));
         Value::Object(Map::from_iter(blobs))
     }
 
-    /// From what [`Encoded::to_json`] gave. The blobs themselves are judged when they are decoded.
-    ///
-    /// # Errors
-    /// If a blob is missing or no base64.
-    pub fn from_json(value: &Value) -> Result<Self, BlobError> {
-        let blob =
-            |name: &str| text_to_blob(value.get(name).and_then(Value::as_str).ok_or(BlobError::Damaged)?);
-        Ok(Self {
+    /// From what [`Encoded::to_json`] gave; `None` if it is something else. The blobs are judged when they are decoded.
+    pub fn from_json(json: &Value) -> Option<Self> {
+        let blob = |name| STANDARD.decode(json.get(name)?.as_str()?).ok();
+        Some(Self {
             head: blob("head")?,
             protocols: blob("protocols")?,
             endpoints: blob("endpoints")?,
@@ -45,9 +41,9 @@ impl Encoded {
 }
 
 impl Filter {
-    /// Its blob in base64 without padding.
+    /// Its blob in base64.
     pub fn to_text(&self) -> String {
-        STANDARD_NO_PAD.encode(self.encode())
+        STANDARD.encode(self.encode())
     }
 
     /// From what [`Filter::to_text`] gave.
@@ -55,10 +51,6 @@ impl Filter {
     /// # Errors
     /// If it is no base64, damaged, or of another version.
     pub fn from_text(text: &str) -> Result<Self, BlobError> {
-        Self::decode(&text_to_blob(text)?)
+        Self::decode(&STANDARD.decode(text).map_err(|_| BlobError::Damaged)?)
     }
-}
-
-fn text_to_blob(text: &str) -> Result<Vec<u8>, BlobError> {
-    STANDARD_NO_PAD.decode(text).map_err(|_| BlobError::Damaged)
 }
