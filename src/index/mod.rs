@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod flows;
 pub mod fresh;
 mod files;
+mod flow_rows;
 pub mod query;
 pub mod rebuild;
 mod rows;
