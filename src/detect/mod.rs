@@ -21,6 +21,8 @@ mod settings;
 pub mod stream;
 pub mod traceroute;
 pub mod weak_tls;
+#[cfg(test)]
+mod wire;
 
 use serde::{Serialize, de::DeserializeOwned};
 
