@@ -9,33 +9,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use tracing::{error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::handover::{Intake, Unread, Work};
 use super::health::Health;
 use super::index::Update;
 use super::keep::Message;
-use super::pending::Pending;
 use super::readback::{ReadBack, Slice};
+use super::saved::Saved;
+use super::synced::Synced;
 use crate::detect::stream::{Output, Stream};
+use crate::detect::{Finding, Severity};
+use crate::flow::record::FlowRecord;
 use crate::flow::summary::{Summariser, SummaryLimits};
 use crate::packet::decode::decode;
-use crate::packet::{Frame, Nanos, Place};
+use crate::packet::{Frame, Place};
 use crate::store::block::Block;
 use crate::store::entry::Act;
-use crate::store::format::{Format, records};
+use crate::store::flow_file::{Extras, FlowWriter, Folder, Position, Told, should_fold};
+use crate::store::format::{FILE_HEADER, Format, records};
 use crate::store::layout::Layout;
 use crate::store::losses::Losses;
 use crate::store::names::CaptureName;
 use crate::store::recorder::Piece;
-use crate::sys::clock::{Clock, Now};
 use crate::sys::fs::Fs;
 
 /// How often the timers are looked at when nothing comes.
 const TURN: Duration = Duration::from_millis(200);
 
-/// How often what may be written is written.
-const WRITE: Duration = Duration::from_secs(1);
+/// How often folded flows are written.
+const FOLD: Duration = Duration::from_secs(5);
 
 /// How often the state of the detectors is saved for a restart.
 const SAVE: Duration = Duration::from_secs(300);
@@ -44,8 +47,6 @@ const SAVE: Duration = Duration::from_secs(300);
 pub(super) struct AnalystLoop {
     /// What comes from the recorder.
     pub intake: Intake,
-    /// Disconnected once what a crash left is salvaged, and may be read.
-    pub salvaged: Receiver<()>,
     /// The file system.
     pub fs: Arc<dyn Fs>,
     /// The data directory.
@@ -58,28 +59,44 @@ pub(super) struct AnalystLoop {
     pub stream: Stream,
     /// The bounds of a summary.
     pub limits: SummaryLimits,
-    /// Time between two syncs.
-    pub sync_interval: Duration,
+    /// Whether capture files are written.
+    pub saves: bool,
+    /// Whether floods of one-packet flows are folded.
+    pub fold: bool,
+    /// The index number that the next capture file would get.
+    pub next_number: u64,
     /// Where findings go.
     pub keeper: Sender<Message>,
     /// Where summaries go.
     pub index: Sender<Update>,
     /// Counters.
     pub health: Arc<Health>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
     /// Set when the rest is to be left to the next start.
     pub abandon: Arc<AtomicBool>,
 }
 
-/// Analyses until the recorder is done and all it wrote is analysed.
-pub(super) fn analyse(setup: AnalystLoop) {
-    // What a crash left is read only once it is salvaged; what comes meanwhile waits in the files.
-    while let Err(RecvTimeoutError::Timeout) = setup.salvaged.recv_timeout(TURN) {
-        if setup.abandon.load(Ordering::Relaxed) {
-            return;
+/// Waits until what a crash left is salvaged, and may be read; `false` if the service ends before. What comes meanwhile waits in
+/// the files.
+pub(super) fn wait_for_salvage(salvaged: &Receiver<()>, abandon: &AtomicBool) -> bool {
+    while let Err(RecvTimeoutError::Timeout) = salvaged.recv_timeout(TURN) {
+        if abandon.load(Ordering::Relaxed) {
+            return false;
         }
     }
+    true
+}
+
+/// Lets everything go unanalysed.
+pub(super) fn pass_by(intake: &Intake) {
+    for work in &intake.works {
+        if let Work::Block(block, _) = work {
+            intake.put_back(block);
+        }
+    }
+}
+
+/// Analyses until the recorder is done and all it wrote is analysed.
+pub(super) fn analyse(setup: AnalystLoop) {
     let mut running = Running::new(setup);
     while running.turn() {}
     running.finish();
@@ -97,7 +114,7 @@ struct Current {
 struct Running {
     setup: AnalystLoop,
     out: Output,
-    pending: Pending,
+    synced: Synced,
     /// `None` where no capture files are written.
     current: Option<Current>,
     summariser: Summariser,
@@ -110,21 +127,21 @@ struct Running {
     captured: u64,
     folder: Folder,
     saved: Option<Place>,
-    write_due: Instant,
-    sync_due: Instant,
+    look_due: Instant,
+    fold_due: Instant,
     save_due: Instant,
 }
 
 impl Running {
     fn new(setup: AnalystLoop) -> Self {
         let now = Instant::now();
-        let (write_due, sync_due, save_due) = (now + WRITE, now + setup.sync_interval, now + SAVE);
+        let (look_due, fold_due, save_due) = (now, now + FOLD, now + SAVE);
         let summariser = Summariser::new(setup.limits);
         let nowhere = Place { file: setup.next_number, offset: 0 };
         Self {
             setup,
             out: Output::default(),
-            pending: Pending::default(),
+            synced: Synced::default(),
             current: None,
             summariser,
             reading: None,
@@ -133,8 +150,8 @@ impl Running {
             captured: 0,
             folder: Folder::default(),
             saved: None,
-            write_due,
-            sync_due,
+            look_due,
+            fold_due,
             save_due,
         }
     }
@@ -145,7 +162,8 @@ impl Running {
             return false;
         }
         self.look();
-        if self.pending.is_full() {
+        if self.setup.writer.is_full() {
+            // The disk refuses, or the captures are not synced: what comes meanwhile waits in the files.
             std::thread::sleep(TURN);
         } else if self.reading.is_some() {
             self.read_on();
@@ -188,7 +206,7 @@ impl Running {
     }
 
     fn recorded(&mut self, block: &Block, piece: &Piece) {
-        self.pending.watch(piece.name.number(), &piece.durability);
+        self.synced.watch(piece.name.number(), Some(&piece.durability));
         self.enter(piece.name, piece.offset);
         let bytes = &block.bytes()[piece.run.clone()];
         for (at, frame) in records(bytes) {
@@ -204,6 +222,8 @@ impl Running {
             self.packet(block.format(), place, &frame);
         }
         self.nowhere.offset += block.bytes().len() as u64;
+        self.captured += block.bytes().len() as u64;
+        self.analysed = Some(self.nowhere);
     }
 
     #[inline]
@@ -211,7 +231,6 @@ impl Running {
         let packet = decode(format.link, frame.data, frame.wire_len);
         self.summariser.packet(&packet, frame.nanos(format.precision), frame.wire_len);
         self.setup.stream.packet(&packet, place, frame, format.precision, &mut self.out);
-        self.analysed = Some(place);
     }
 
     /// Goes on in a file, or begins another.
@@ -227,6 +246,7 @@ impl Running {
         if let Some(current) = &mut self.current {
             self.captured += to.saturating_sub(current.to);
             current.to = to;
+            self.analysed = Some(Place { file: current.name.number(), offset: to });
         }
     }
 
@@ -235,17 +255,15 @@ impl Running {
         let Some(Current { name, whole, to }) = self.current.take() else { return };
         let done = std::mem::replace(&mut self.summariser, Summariser::new(self.setup.limits));
         if whole {
-            let summary = Box::new(done.summary());
+            let summary = Box::new(done.summary().encode(&self.setup.limits));
             // An index that lags behind misses it, and makes it of the file later.
             let _ = self.setup.index.try_send(Update::Summary { number: name.number(), size: to, summary });
         }
     }
 
     fn read_back(&mut self, unread: Unread) {
-        if let Some(durability) = &unread.durability {
-            self.pending.watch(unread.name.number(), durability);
-        }
         let name = unread.name;
+        self.synced.watch(name.number(), unread.durability.as_ref());
         match ReadBack::open(self.setup.fs.as_ref(), &self.setup.layout, unread.clone()) {
             Ok(reading) => {
                 self.enter(name, unread.from);
@@ -257,13 +275,14 @@ impl Running {
 
     fn read_on(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
-        let number = reading.rest.name.number();
+        let (number, left) = (reading.rest.name.number(), reading.rest.len());
         let slice = reading.slice(|format, offset, frame| {
             self.packet(format, Place { file: number, offset }, frame);
         });
         self.leave(reading.rest.from);
+        self.setup.health.caught_up.add(left - reading.rest.len());
         match slice {
-            Ok(Slice { over: true, .. }) => {}
+            Ok(Slice { over: true }) => self.setup.health.caught_up.add(reading.rest.len()),
             Ok(_) => self.reading = Some(reading),
             Err(error) => self.give_up(&reading.rest, &error.to_string()),
         }
@@ -274,6 +293,7 @@ impl Running {
         let lost = Losses { analysis: Some(unread.packets), ..Losses::NONE };
         warn!("{}: {} packets could not be analysed: {why}", unread.name, unread.packets);
         self.setup.health.losses.add(&lost);
+        self.setup.health.caught_up.add(unread.len());
         self.setup.writer.book(lost);
     }
 
@@ -282,32 +302,125 @@ impl Running {
         let fold = self.setup.fold && should_fold(self.setup.writer.size(), self.captured);
         for record in self.out.records.drain(..) {
             if fold && record.is_lone_packet() {
-                self.folder.add_record(&record);
+                fold_record(&mut self.folder, &record);
             } else {
-                self.pending.push(record);
+                let needs = self.current.as_ref().and_then(|_| record.captures.last_place());
+                let _ = self.setup.writer.append(&record, needs);
             }
         }
         for finding in self.out.findings.drain(..) {
             tell_finding(&finding);
             let _ = self.setup.keeper.send(Message::Note(Act::Finding { finding: finding.into() }));
         }
+        let oldest_open = self.setup.stream.oldest_open();
+        self.setup.writer.set_position(Position { analysed: self.analysed, oldest_open });
     }
 
     /// Looks at the timers.
     fn look(&mut self) {
         let now = Instant::now();
-        if now >= self.write_due {
-            self.write_due = now + WRITE;
-            self.write();
-            self.tell();
+        if now < self.look_due {
+            return;
         }
-        if now >= self.sync_due {
-            self.sync_due = now + self.setup.sync_interval;
-            self.sync();
+        self.look_due = now + TURN;
+        self.write_folds(now);
+        let upto = self.synced.upto();
+        self.setup.writer.captures_synced(upto);
+        self.setup.writer.tick();
+        if self.setup.writer.wants_rotation() {
+            let extras = self.extras();
+            self.setup.writer.rotate(extras);
         }
+        self.take_told();
+        self.tell();
         if now >= self.save_due {
             self.save_due = now + SAVE;
             self.save();
         }
+    }
+
+    /// Writes what was folded, each second at the most.
+    fn write_folds(&mut self, now: Instant) {
+        if self.folder.is_empty() || now < self.fold_due {
+            return;
+        }
+        self.fold_due = now + FOLD;
+        for fold in self.folder.take() {
+            let _ = self.setup.writer.append_fold(&fold, None);
+        }
+    }
+
+    /// What the footer of the flow file gets: where no captures are written it alone can tell what there was.
+    fn extras(&mut self) -> Extras {
+        self.captured = 0;
+        if self.setup.saves {
+            return Extras::default();
+        }
+        let done = std::mem::replace(&mut self.summariser, Summariser::new(self.setup.limits));
+        Extras { summary: Some(done.summary().encode(&self.setup.limits).to_json()), filter: None }
+    }
+
+    fn take_told(&mut self) {
+        for told in self.setup.writer.take_told() {
+            match told {
+                Told::Sealed(entry) => {
+                    self.captured = 0;
+                    let _ = self.setup.keeper.send(Message::Sealed(entry));
+                }
+                Told::Failed(error) => warn!("{error}; trying again"),
+                Told::Recovered => info!("flow records are written again"),
+                Told::Aside(name) => warn!("the growing flow file was none; put aside as {name}"),
+            }
+        }
+    }
+
+    /// Tells how far it is.
+    fn tell(&self) {
+        let counts = self.setup.stream.counts();
+        self.setup.health.flows.set(counts.flows.flows);
+        self.setup.health.analysed.set(counts.packets);
+    }
+
+    /// Saves the state of the detectors.
+    fn save(&mut self) {
+        if self.analysed == self.saved {
+            return;
+        }
+        let state = Saved::new(self.analysed, self.setup.stream.save());
+        match state.write(self.setup.fs.as_ref(), &self.setup.layout) {
+            Ok(()) => self.saved = self.analysed,
+            Err(error) => warn!("save the state of the detectors: {error}; trying again in {SAVE:?}"),
+        }
+    }
+
+    /// Ends all flows, writes what there is, and seals.
+    fn finish(mut self) {
+        if self.setup.abandon.load(Ordering::Relaxed) {
+            return;
+        }
+        self.end_file();
+        self.save();
+        self.setup.stream.finish(&mut self.out);
+        self.collect();
+        self.setup.writer.captures_synced(self.synced.upto());
+        self.fold_due = Instant::now();
+        self.write_folds(Instant::now());
+        let extras = self.extras();
+        if !self.setup.writer.finish(extras) {
+            warn!("flow records that could not be written are made again at the next start");
+        }
+        self.take_told();
+    }
+}
+
+fn fold_record(folder: &mut Folder, record: &FlowRecord) {
+    folder.add(record.src_ip, record.orig_packets, record.orig_bytes, record.start, record.end);
+}
+
+fn tell_finding(finding: &Finding) {
+    let Finding { detector, severity, summary, .. } = finding;
+    match severity {
+        Severity::Info => debug!("{detector}: {summary}"),
+        _ => info!("{detector} ({severity:?}): {summary}"),
     }
 }

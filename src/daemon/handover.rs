@@ -49,6 +49,13 @@ pub(super) struct Unread {
     pub packets: u64,
 }
 
+impl Unread {
+    /// Its length, bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.to.saturating_sub(self.from)
+    }
+}
+
 /// Works that may wait in the channel beside blocks.
 const SPARE: usize = 64;
 
@@ -200,6 +207,7 @@ impl Handover {
     /// Leaves a stretch for later. One that follows on the last lengthens it, and a tick between them that tells of no step is
     /// dropped: so that what waits is bounded by files and steps, whatever the delay.
     fn leave(&mut self, unread: Unread) {
+        self.health.left.add(unread.len());
         if let [.., Work::Unread(before), Work::Tick(_)] = self.waiting.make_contiguous()
             && follows(before, &unread)
             && self.tick.is_some_and(|(_, stepped)| !stepped)
@@ -217,7 +225,9 @@ impl Handover {
 
     fn flush(&mut self) {
         while let Some(work) = self.waiting.pop_front() {
-            if let Err(TrySendError::Full(work) | TrySendError::Disconnected(work)) = self.works.try_send(work) {
+            if let Err(TrySendError::Full(work) | TrySendError::Disconnected(work)) =
+                self.works.try_send(work)
+            {
                 self.waiting.push_front(work);
                 break;
             }

@@ -23,8 +23,6 @@ pub(super) struct ReadBack {
 /// What a slice came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slice {
-    /// Packets in it.
-    pub packets: u64,
     /// Whether the stretch is read to its end, or to where the file ends.
     pub over: bool,
 }
@@ -37,14 +35,18 @@ impl ReadBack {
     }
 
     /// Hands the records of one slice to `take`, each with its offset.
-    pub(super) fn slice(&mut self, mut take: impl FnMut(Format, u64, &Frame<'_>)) -> Result<Slice, ScanError> {
+    pub(super) fn slice(
+        &mut self,
+        mut take: impl FnMut(Format, u64, &Frame<'_>),
+    ) -> Result<Slice, ScanError> {
         let mut reader = Reader::open(self.file.as_ref())?;
         let (format, from) = (reader.format(), self.rest.from);
         reader.seek(from);
         let mut packets = 0;
         while reader.offset() < self.rest.to {
             let Some((offset, frame)) = reader.next_record()? else {
-                return Ok(Slice { packets, over: true });
+                self.rest.packets = self.rest.packets.saturating_sub(packets);
+                return Ok(Slice { over: true });
             };
             take(format, offset, &frame);
             packets += 1;
@@ -54,6 +56,6 @@ impl ReadBack {
             }
         }
         self.rest.packets = self.rest.packets.saturating_sub(packets);
-        Ok(Slice { packets, over: self.rest.from >= self.rest.to })
+        Ok(Slice { over: self.rest.from >= self.rest.to })
     }
 }

@@ -9,16 +9,31 @@ pub mod arp;
 mod bounded;
 mod claims;
 pub mod dhcp;
+pub mod beacon;
+pub mod brute_force;
+pub mod credentials;
+#[cfg(test)]
+mod dialogue;
+pub mod dns_dga;
+pub mod dns_tunnel;
+mod domains;
 pub mod filter;
 mod finding;
+pub mod icmp_tunnel;
+pub mod flood;
 mod ignore;
+pub mod large_transfer;
 pub mod local;
+pub mod long_connection;
+pub mod scan;
+mod settings;
+pub mod stream;
+mod talk;
+mod tap;
 pub mod malformed;
 pub mod names;
 pub mod neighbour;
 pub mod odd_port;
-mod settings;
-pub mod stream;
 pub mod traceroute;
 pub mod weak_tls;
 #[cfg(test)]
@@ -27,12 +42,13 @@ mod wire;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use alerts::{Alerts, MAX_ACTIVE, SUPPRESSED};
-pub use bounded::Bounded;
+pub use bounded::{Bounded, Worth};
 pub use claims::ClaimLimits;
 pub use finding::{Evidence, Finding, Key, Severity, Subject};
 pub use ignore::IgnoreRule;
 pub use local::{Net, Nets};
 pub use settings::Settings;
+pub use tap::TapHealth;
 
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::Nanos;

@@ -1,7 +1,6 @@
 //! What the analyst is told: limits of flows, networks, rules, and the limits of each detector.
 
-use super::{Detector, IgnoreRule, Nets};
-use super::{arp, dhcp, malformed, names, neighbour, odd_port, traceroute, weak_tls};
+use super::{Detector, IgnoreRule, Nets, arp, beacon, brute_force, credentials, dhcp, dns_dga, dns_tunnel, flood, icmp_tunnel, large_transfer, long_connection, malformed, names, neighbour, odd_port, scan, traceroute, weak_tls};
 use crate::flow::table::FlowLimits;
 use crate::packet::{NANOS_PER_SEC, Nanos};
 
@@ -14,6 +13,26 @@ pub struct Settings {
     pub local_nets: Nets,
     /// What is known and harmless.
     pub ignore: Vec<IgnoreRule>,
+    /// Limits of `port_scan`, `host_sweep` and `stealth_scan`.
+    pub scan: scan::Limits,
+    /// Limits of `dns_tunnel`.
+    pub dns_tunnel: dns_tunnel::Limits,
+    /// Limits of `dns_dga`.
+    pub dns_dga: dns_dga::Limits,
+    /// Limits of `icmp_tunnel`.
+    pub icmp_tunnel: icmp_tunnel::Limits,
+    /// Limits of `beacon`.
+    pub beacon: beacon::Limits,
+    /// Limits of `brute_force`.
+    pub brute_force: brute_force::Limits,
+    /// Limits of `cleartext_credentials`.
+    pub credentials: credentials::Limits,
+    /// Limits of `long_connection`.
+    pub long_connection: long_connection::Limits,
+    /// Limits of `large_transfer`.
+    pub large_transfer: large_transfer::Limits,
+    /// Limits of `syn_flood` and `flood`.
+    pub flood: flood::Limits,
     /// Limits of `arp_spoof`.
     pub arp: arp::Limits,
     /// Limits of `dhcp_abuse`.
@@ -47,6 +66,16 @@ impl Default for Settings {
             flows,
             local_nets: Nets::default(),
             ignore: Vec::new(),
+            scan: scan::Limits::default(),
+            dns_tunnel: dns_tunnel::Limits::default(),
+            dns_dga: dns_dga::Limits::default(),
+            icmp_tunnel: icmp_tunnel::Limits::default(),
+            beacon: beacon::Limits::default(),
+            brute_force: brute_force::Limits::default(),
+            credentials: credentials::Limits::default(),
+            long_connection: long_connection::Limits::default(),
+            large_transfer: large_transfer::Limits::default(),
+            flood: flood::Limits::default(),
             arp: arp::Limits::default(),
             dhcp: dhcp::Limits::default(),
             neighbour: neighbour::Limits::default(),
@@ -62,6 +91,16 @@ impl Default for Settings {
 /// Every detector. One line each; a detector's file has its `Limits`, which is a field of [`Settings`].
 pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
     vec![
+        Box::new(dns_tunnel::DnsTunnels::new(settings.dns_tunnel)),
+        Box::new(dns_dga::DnsDga::new(settings.dns_dga)),
+        Box::new(icmp_tunnel::IcmpTunnels::new(settings.icmp_tunnel)),
+        Box::new(beacon::Beacons::new(settings.beacon)),
+        Box::new(brute_force::BruteForce::new(settings.brute_force)),
+        Box::new(credentials::Credentials::new(settings.credentials)),
+        Box::new(long_connection::LongConnections::new(settings.long_connection)),
+        Box::new(large_transfer::LargeTransfers::new(settings.large_transfer)),
+        Box::new(scan::Scan::new(settings.scan.clone())),
+        Box::new(flood::Flood::new(settings.flood.clone())),
         Box::new(arp::ArpSpoof::new(settings.arp)),
         Box::new(dhcp::DhcpAbuse::new(settings.dhcp)),
         Box::new(neighbour::NeighbourSpoof::new(settings.neighbour)),

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::settings::{Settings, all};
+use super::tap::{Tap, TapHealth};
 use super::{Alerts, Detector, Finding, IgnoreRule, Interest, Scene, Seen};
 use crate::flow::record::FlowRecord;
 use crate::flow::table::{Arrival, Flow, FlowEvent, FlowTable, Side, TableCounts, Watcher};
@@ -54,6 +55,7 @@ struct Desk {
     interest: Interest,
     alerts: Alerts,
     scene: Scene,
+    tap: Tap,
 }
 
 /// The desk while the table tells of flows.
@@ -74,7 +76,7 @@ impl Stream {
         Self {
             clock: StreamClock::default(),
             table: FlowTable::new(settings.flows),
-            desk: Desk { detectors, interest, alerts, scene },
+            desk: Desk { detectors, interest, alerts, scene, tap: Tap::default() },
             passed: Nanos::MIN,
             packets: 0,
         }
@@ -114,7 +116,9 @@ impl Stream {
         let flow = self.table.packet(packet, &arrival, &mut watch);
         let captured = u32::try_from(frame.data.len()).unwrap_or(u32::MAX);
         let (flow, from_originator) = flow.map_or((None, true), |(flow, from)| (Some(flow), from));
-        self.desk.packet(&Seen { packet, arrival, captured, flow, from_originator });
+        let seen = Seen { packet, arrival, captured, flow, from_originator };
+        self.desk.tap.packet(&seen, frame.data);
+        self.desk.packet(&seen);
         self.desk.tell(out);
     }
 
@@ -132,7 +136,8 @@ impl Stream {
         let now = self.clock.now().unwrap_or_default();
         let mut watch = Watch { desk: &mut self.desk, records: &mut out.records };
         self.table.finish(now, &mut watch);
-        let Desk { detectors, alerts, scene, .. } = &mut self.desk;
+        let Desk { detectors, alerts, scene, tap, .. } = &mut self.desk;
+        scene.both_directions = !tap.health().one_direction;
         alerts.expire(now);
         for (_, detector) in detectors {
             detector.finish(now, scene, alerts);
@@ -148,6 +153,7 @@ impl Stream {
             state.insert(detector.id().to_owned(), detector.save());
         }
         state.insert("findings".to_owned(), self.desk.alerts.save());
+        state.insert("tap".to_owned(), self.desk.tap.save());
         Value::Object(state)
     }
 
@@ -161,6 +167,9 @@ impl Stream {
         }
         if let Some(findings) = state.swap_remove("findings") {
             self.desk.alerts.restore(findings);
+        }
+        if let Some(tap) = state.swap_remove("tap") {
+            self.desk.tap.restore(tap);
         }
     }
 
@@ -200,6 +209,20 @@ impl Stream {
         self.desk.alerts.active()
     }
 
+    /// How it is with the tap.
+    pub fn tap(&self) -> TapHealth {
+        self.desk.tap.health()
+    }
+
+    /// Why detectors that rest on failed tries pause, if they do.
+    pub fn paused(&self) -> Option<&'static str> {
+        match (self.desk.scene.both_directions, self.desk.scene.losing) {
+            (false, _) => Some("only one direction seen"),
+            (_, true) => Some("more than 1 % of packets lost"),
+            _ => None,
+        }
+    }
+
     /// Says whether more than one packet in a hundred is being lost on the way from the tap port to here.
     pub fn set_losing(&mut self, losing: bool) {
         self.desk.scene.losing = losing;
@@ -221,7 +244,9 @@ impl Stream {
         self.desk.alerts.expire(now);
         let mut watch = Watch { desk: &mut self.desk, records: &mut out.records };
         self.table.expire(now, &mut watch);
-        let Desk { detectors, alerts, scene, .. } = &mut self.desk;
+        let Desk { detectors, alerts, scene, tap, .. } = &mut self.desk;
+        tap.tick(now);
+        scene.both_directions = !tap.health().one_direction;
         alerts.look_at_flow(None);
         for (_, detector) in detectors {
             detector.tick(now, scene, alerts);
@@ -255,15 +280,17 @@ impl Desk {
 
 impl Watcher for Watch<'_> {
     fn event(&mut self, event: FlowEvent, flow: &Flow, now: Nanos) {
-        let Desk { detectors, alerts, scene, .. } = &mut *self.desk;
+        let Desk { detectors, alerts, scene, tap, .. } = &mut *self.desk;
+        tap.flow(event, flow);
         alerts.look_at_flow(Some(flow.id));
         for (_, detector) in detectors {
             detector.flow(event, flow, now, scene, alerts);
         }
         let FlowEvent::Ended(reason) = event else { return };
         let mut record = flow.record(reason);
+        tap.record(flow, &record, scene.losing);
         if let Some(ids) = alerts.of(flow.id) {
-            record.body.insert("findings".to_owned(), ids.into());
+            record.findings = ids.to_vec();
         }
         if record.last_part {
             alerts.forget(flow.id);

@@ -116,7 +116,8 @@ fn at_text(at: Option<Nanos>) -> String {
 pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError> {
     let view = question.look()?;
     let mut answer = Answer::new(question, question.limits_of_sum(), view.notes.clone());
-    let touched = |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
+    let touched =
+        |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
     answer.own(view.rows.iter().filter(touched));
     Ok(answer.analysis)
 }
@@ -173,7 +174,9 @@ impl Question<'_> {
         let (path_owned, captures) = (|| path.to_owned(), || self.layout.captures());
         match path.metadata() {
             Err(_) => Err(AnalysisError::Missing { path: path_owned(), captures: captures() }),
-            Ok(meta) if !meta.is_file() && !meta.is_dir() => Err(AnalysisError::NoFile { path: path_owned() }),
+            Ok(meta) if !meta.is_file() && !meta.is_dir() => {
+                Err(AnalysisError::NoFile { path: path_owned() })
+            }
             Ok(_) => Ok(Named::Foreign),
         }
     }
@@ -216,13 +219,16 @@ impl<'a> Answer<'a> {
     /// Counts files of the data directory.
     fn own<'r>(&mut self, rows: impl Iterator<Item = &'r Row>) {
         let mut rows: Vec<_> = rows.collect();
-        self.analysis.evicted.extend(rows.iter().filter(|row| row.evicted.is_some()).map(|row| (*row).clone()));
+        self.analysis
+            .evicted
+            .extend(rows.iter().filter(|row| row.evicted.is_some()).map(|row| (*row).clone()));
         rows.retain(|row| row.evicted.is_none());
         for row in &rows {
             self.note_file(row);
         }
         self.leave_out_strangers(&mut rows);
-        let stored: Sizes = rows.iter().filter(|row| self.is_stored(&row.facts)).map(|row| number_and_size(row)).collect();
+        let stored: Sizes =
+            rows.iter().filter(|row| self.is_stored(&row.facts)).map(|row| number_and_size(row)).collect();
         let mut missing: HashMap<_, _> = rows.iter().map(|row| (row.facts.name.number(), *row)).collect();
         if let Some(index) = &self.index {
             let merged = &mut self.analysis.merged;
@@ -243,7 +249,8 @@ impl<'a> Answer<'a> {
     }
 
     fn is_stored(&self, facts: &CaptureFacts) -> bool {
-        let whole = facts.first.zip(facts.last).is_some_and(|(first, last)| self.question.covers(first, last));
+        let whole =
+            facts.first.zip(facts.last).is_some_and(|(first, last)| self.question.covers(first, last));
         whole
             && facts.state != State::Recording
             && self.summarised.get(&facts.name.number()) == Some(&facts.size)
@@ -259,7 +266,9 @@ impl<'a> Answer<'a> {
             self.analysis.to = Some(self.analysis.to.map_or(to, |latest| latest.max(to)));
         }
         self.analysis.losses += match self.question.recording {
-            Some((number, losses)) if (facts.state, facts.name.number()) == (State::Recording, number) => losses,
+            Some((number, losses)) if (facts.state, facts.name.number()) == (State::Recording, number) => {
+                losses
+            }
             _ => facts.losses,
         };
         self.analysis.files += 1;
@@ -296,7 +305,9 @@ impl<'a> Answer<'a> {
             }
             Err(ScanError::Short) if row.facts.state == State::Recording => {}
             Err(ScanError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                self.analysis.notes.push(format!("{name} was evicted meanwhile; its packets are not counted"));
+                self.analysis
+                    .notes
+                    .push(format!("{name} was evicted meanwhile; its packets are not counted"));
             }
             Err(error) => {
                 self.analysis.damaged = true;
@@ -392,7 +403,12 @@ pub fn summarise(
 
 /// The summary of a finished file of the data directory as the index keeps it; `None` if the file cannot be read: a question then
 /// finds out why.
-pub fn summary_of(layout: &Layout, fs: &dyn Fs, facts: &CaptureFacts, limits: SummaryLimits) -> Option<Encoded> {
+pub fn summary_of(
+    layout: &Layout,
+    fs: &dyn Fs,
+    facts: &CaptureFacts,
+    limits: SummaryLimits,
+) -> Option<Encoded> {
     let (file, _) = layout.open_capture(fs, facts.name).ok()?;
     let (summary, _) = summarise(&*file, limits, TimeRange::ALL).ok()?;
     Some(summary.encode(&limits))

@@ -1,6 +1,22 @@
 //! The application protocol of a flow: by payload first, by port second; and the facts kept of it.
+//!
+//! A payload tells a protocol on any port where its form is so particular that other bytes hardly have it (`tcp`, `udp`);
+//! a weaker form is enough where the port says the same (`fits`). A port alone is believed until a payload says otherwise.
+
+mod bytes;
+pub mod dns;
+mod facts;
+mod fits;
+pub mod ja4;
+mod ports;
+mod tcp;
+pub mod text;
+pub mod tls;
+mod udp;
 
 use super::level::Level;
+
+pub use facts::{FactReader, Facts};
 
 /// An application protocol: a [`Level`] above the transport.
 pub type App = Level;
@@ -28,18 +44,51 @@ pub struct Way {
     pub from_originator: bool,
 }
 
+/// Payloads that are looked at in a flow before its port has the last word.
+const LOOKS: u8 = 6;
+const SETTLED: u8 = u8::MAX;
+
 /// Tells the application protocol of a flow from its first payloads. Small, for it is in every flow; keeps no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sniffer {
     app: Option<(App, Basis)>,
     looked: u8,
+    stream: udp::Stream,
 }
 
 impl Sniffer {
     /// Looks at a payload that is not empty, unless all is known or enough was looked at; returns what is known now.
+    #[inline]
     pub fn look(&mut self, way: Way, payload: &[u8]) -> Option<(App, Basis)> {
-        let _ = (way, payload, self.looked);
-        todo!("look")
+        if !self.is_settled() && !payload.is_empty() {
+            self.look_closely(way, payload);
+        }
+        self.app
+    }
+
+    fn look_closely(&mut self, way: Way, payload: &[u8]) {
+        self.looked += 1;
+        let claim = ports::claim(way);
+        let told = match way.proto {
+            6 => tcp::tell(payload),
+            17 => udp::tell(way, payload).or_else(|| {
+                let is_stream = claim.is_none() && self.stream.goes_on(way, payload);
+                is_stream.then_some(Level::Rtp)
+            }),
+            _ => None,
+        };
+        let told = told.or_else(|| claim.filter(|&claim| fits::fits(claim, payload)));
+        match told {
+            Some(app) => {
+                self.app = Some((app, Basis::Payload));
+                // What a NetBIOS session carries comes behind its first messages.
+                if app != Level::Nbss {
+                    self.looked = SETTLED;
+                }
+            }
+            None if self.app.is_none() => self.app = claim.map(|claim| (claim, Basis::Port)),
+            None => {}
+        }
     }
 
     /// What is known.
@@ -51,7 +100,7 @@ impl Sniffer {
     /// Whether further payloads can change what is known.
     #[inline]
     pub fn is_settled(&self) -> bool {
-        todo!("is_settled")
+        self.looked >= LOOKS
     }
 }
 
@@ -60,57 +109,18 @@ pub fn identify(way: Way, payload: &[u8]) -> Option<(App, Basis)> {
     Sniffer::default().look(way, payload)
 }
 
-/// What is kept of a flow's application.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
-    /// Server name that a TLS (or QUIC) client asked for.
-    pub sni: Option<Box<str>>,
-    /// Application protocols that it offered, as sent.
-    pub alpn: Vec<Box<str>>,
-    /// JA4 fingerprint of the client's hello.
-    pub ja4: Option<Box<str>>,
-    /// HTTP `Host` of the first request.
-    pub http_host: Option<Box<str>>,
-    /// HTTP `User-Agent` of the first request.
-    pub user_agent: Option<Box<str>>,
-    /// The first name asked of DNS, mDNS, LLMNR or NBNS.
-    pub dns_query: Option<Box<str>>,
-}
-
-/// Reads facts from a flow's first payloads; keeps at most [`FactReader::MAX_KEPT`] bytes of a hello that spans packets.
-#[derive(Debug, Default)]
-pub struct FactReader {
-    facts: Facts,
-}
-
-impl FactReader {
-    /// The most bytes kept.
-    pub const MAX_KEPT: usize = 8192;
-
-    /// Whether flows of that application have facts.
-    pub fn is_for(app: App) -> bool {
-        let _ = app;
-        todo!("is_for")
-    }
-
-    /// Takes a payload in the order it came; `false` when it needs no more.
-    pub fn take(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
-        let _ = (app, way, payload);
-        todo!("take")
-    }
-
-    /// What was found.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    /// What was found, for good.
-    pub fn into_facts(self) -> Facts {
-        self.facts
-    }
-
-    /// Bytes held.
-    pub fn kept(&self) -> usize {
-        todo!("kept")
+/// The levels that stand between the transport and an application in the protocol tree, outermost first: `nbss` for `smb2`.
+pub fn carriers(app: App, proto: u8) -> &'static [Level] {
+    match (app, proto) {
+        (Level::Smb | Level::Smb2, 6) => &[Level::Nbss],
+        (Level::Smb, _) => &[Level::Nbdgm],
+        (Level::Modbus, _) => &[Level::Mbtcp],
+        (Level::S7comm | Level::Rdp, _) => &[Level::Tpkt, Level::Cotp],
+        (Level::Bacnet, _) => &[Level::Bvlc],
+        (Level::Nfs, _) => &[Level::Rpc],
+        _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests;

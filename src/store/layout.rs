@@ -43,6 +43,16 @@ impl Layout {
         self.root.join("ledger.jsonb")
     }
 
+    /// The state of the detectors.
+    pub fn detectors(&self) -> PathBuf {
+        self.root.join("detectors.jsonb")
+    }
+
+    /// The state that is to take its place.
+    pub fn next_detectors(&self) -> PathBuf {
+        self.root.join("detectors.jsonb.new")
+    }
+
     /// The index.
     pub fn index(&self) -> PathBuf {
         self.root.join("index.sqlite3")

@@ -7,8 +7,6 @@
 //! encoded is an error, and no more is allocated than the blob could hold.
 
 mod row;
-#[cfg(test)]
-mod tests;
 
 use std::mem::size_of;
 
@@ -263,7 +261,8 @@ pub(super) fn protocols(blob: &[u8], to: &mut Vec<(Path, Count)>) -> Result<Coun
         let bytes_of = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
         let path = Path::from_bytes(bytes_of);
         // Levels that this version knows, without a gap, sorted.
-        let sound = bytes_of.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1) == path.levels().count();
+        let sound =
+            bytes_of.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1) == path.levels().count();
         if !sound || before.is_some_and(|before| before >= path) {
             return Err(BlobError::Nonsense);
         }
@@ -435,7 +434,22 @@ pub(super) fn conversations(blob: &[u8], to: &mut Vec<(FlowKey, Talk)>) -> Resul
     let mut before = None;
     for _ in 0..rows {
         let Row(
-            [more, b, a_port, b_port, vlan, nature, first, lasted, orig_packets, orig_bytes, resp_packets, resp_bytes, packets, bytes],
+            [
+                more,
+                b,
+                a_port,
+                b_port,
+                vlan,
+                nature,
+                first,
+                lasted,
+                orig_packets,
+                orig_bytes,
+                resp_packets,
+                resp_bytes,
+                packets,
+                bytes,
+            ],
         ) = cursor.row::<WIDE>()?;
         place = place.checked_add(more).ok_or(BlobError::Nonsense)?;
         let port = |port: u64| u16::try_from(port).map_err(|_| BlobError::Nonsense);

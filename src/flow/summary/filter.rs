@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn of_strangers_less_than_one_in_fifty_passes_and_the_size_follows_the_number() {
-        for (items, most) in [(0, 64), (10, 64), (100, 256), (1_000, 2_048), (10_000, 32_768), (60_000, 131_072)] {
+        for (items, most) in
+            [(0, 64), (10, 64), (100, 256), (1_000, 2_048), (10_000, 32_768), (60_000, 131_072)]
+        {
             let mut builder = FilterBuilder::new();
             (0..items).for_each(|item| builder.add(addr(0x0a00_0000 + item)));
             let filter = builder.filter(u64::MAX);

@@ -159,7 +159,8 @@ impl Merged {
         // Sorted, the leaves below a node follow each other: the nodes to the last leaf are open, all others are complete.
         let mut open: Vec<usize> = Vec::new();
         for (path, count) in &leaves.rows {
-            let is_above = |at: &usize| rows.get(*at).is_some_and(|(node, _)| path.prefix(node.depth()) == *node);
+            let is_above =
+                |at: &usize| rows.get(*at).is_some_and(|(node, _)| path.prefix(node.depth()) == *node);
             let kept = open.iter().take_while(|at| is_above(at)).count();
             open.truncate(kept);
             for depth in kept + 1..=path.depth() {

@@ -114,11 +114,12 @@ impl Summariser {
             talk.begun = true;
         }
         let level = if packet.inner.is_none() && flow.numbers == Numbers::Ports && ip.payload_len > 0 {
-            let known = if talk.sniffer.is_settled() || ip.transport == Transport::Later || ip.payload.is_empty() {
-                talk.sniffer.app()
-            } else {
-                talk.sniffer.look(way(&key, from_a, talk.forward), ip.payload)
-            };
+            let known =
+                if talk.sniffer.is_settled() || ip.transport == Transport::Later || ip.payload.is_empty() {
+                    talk.sniffer.app()
+                } else {
+                    talk.sniffer.look(way(&key, from_a, talk.forward), ip.payload)
+                };
             match known {
                 Some((app, _)) if ip.transport != Transport::Later => Some(app),
                 _ => Some(Level::Data),
@@ -259,7 +260,13 @@ fn identify(
 
 /// Counts a frame for its hardware addresses; `hints` are of the ends in an order of which the frame's is the one beginning at `from`.
 #[inline]
-fn count_macs(table: &mut Table<Mac, Traffic>, macs: &Macs, hints: &mut [u32; 2], from: usize, wire_len: u32) {
+fn count_macs(
+    table: &mut Table<Mac, Traffic>,
+    macs: &Macs,
+    hints: &mut [u32; 2],
+    from: usize,
+    wire_len: u32,
+) {
     for (side, mac) in [macs.src, macs.dst].iter().enumerate() {
         let Some(hint) = hints.get_mut(side ^ from) else { continue };
         let (slot, _) = table.slot(mac, *hint);

@@ -6,8 +6,7 @@ use super::BlobError;
 const LENGTHS: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
 
 /// Numbers of at most these bits are kept, by length.
-const MASKS: [u64; 8] =
-    [0, 0xff, 0xffff, 0xff_ffff, 0xffff_ffff, 0xff_ffff_ffff, 0xffff_ffff_ffff, u64::MAX];
+const MASKS: [u64; 8] = [0, 0xff, 0xffff, 0xff_ffff, 0xffff_ffff, 0xff_ffff_ffff, 0xffff_ffff_ffff, u64::MAX];
 
 /// Bytes of the lengths of `numbers` numbers.
 const fn control(numbers: usize) -> usize {
