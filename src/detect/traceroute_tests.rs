@@ -47,7 +47,7 @@ fn routers_answers_are_found_where_the_probes_are_not_seen_so_small() {
     assert_eq!(brief(&found(&wire)), [("traceroute", Low, Some("10.0.0.1"), Some("192.0.2.7"))]);
     // By one router only, but about the ports of traceroute.
     let mut wire = Wire::default();
-    for hop in 0..3 {
+    for hop in 0..3_u8 {
         exceeded(&mut wire, i64::from(hop) * S, [10, 0, 1, 1], THERE, 33_434 + u16::from(hop));
     }
     assert_eq!(found(&wire).len(), 1);
