@@ -93,7 +93,8 @@ impl ArpSpoof {
                 if alerts.count_on(&key, &seen.arrival, 1, observed(&dispute, loud)) {
                     return;
                 }
-                let other = dispute.other().map_or_else(String::new, |other| format!(", which {other} claims too"));
+                let other =
+                    dispute.other().map_or_else(String::new, |other| format!(", which {other} claims too"));
                 let summary = if loud {
                     format!("{suspect} tells others, unasked, that it has {ip}{other}")
                 } else {
@@ -112,7 +113,9 @@ impl ArpSpoof {
     }
 
     fn many(&mut self, vlan: u32, ip: Addr, mac: Mac, how: How, seen: &Seen<'_>, alerts: &mut Alerts) {
-        let Some((holdings, unasked)) = self.state.claims.hold((vlan, ip), mac, how, &seen.arrival) else { return };
+        let Some((holdings, unasked)) = self.state.claims.hold((vlan, ip), mac, how, &seen.arrival) else {
+            return;
+        };
         let many = self.state.claims.limits().many;
         let (severity, what) = if unasked >= many {
             (Severity::Medium, "tells others, unasked, that it has")
@@ -163,7 +166,9 @@ impl Detector for ArpSpoof {
             Net::Arp(arp) => self.arp(&arp, vlan, seen, alerts),
             Net::Ip(ip) => {
                 let Some(message) = dhcp::message(&ip) else { return };
-                if let (Kind::Ack, Some(mac), Some(given)) = (message.kind, message.client_mac(), message.given) {
+                if let (Kind::Ack, Some(mac), Some(given)) =
+                    (message.kind, message.client_mac(), message.given)
+                {
                     self.state.claims.leased((vlan, given), mac, seen.arrival.now);
                 }
             }

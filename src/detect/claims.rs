@@ -104,10 +104,10 @@ impl Dispute {
     }
 
     fn unasked_by(&mut self, mac: Mac, by: u32) {
-        match self.parties.iter_mut().find(|party| party.0 == mac) {
-            Some(party) => party.1 = party.1.saturating_add(by),
-            None if self.parties.len() < Self::PARTIES => self.parties.push((mac, by)),
-            None => {}
+        if let Some(party) = self.parties.iter_mut().find(|party| party.0 == mac) {
+            party.1 = party.1.saturating_add(by);
+        } else if self.parties.len() < Self::PARTIES {
+            self.parties.push((mac, by));
         }
     }
 
@@ -247,7 +247,13 @@ impl Claims {
     }
 
     /// Counts what `mac` claims; what it claims if that has become many, and how many of them unasked.
-    pub(super) fn hold(&mut self, place: Place, mac: Mac, how: How, arrival: &Arrival) -> Option<(Holdings, usize)> {
+    pub(super) fn hold(
+        &mut self,
+        place: Place,
+        mac: Mac,
+        how: How,
+        arrival: &Arrival,
+    ) -> Option<(Holdings, usize)> {
         let limits = self.limits;
         let new = || Holdings { began: arrival.now, addresses: Vec::new(), evidence: Evidence::default() };
         let holdings = self.holdings.entry((place.0, mac), arrival.now, new);
@@ -255,11 +261,15 @@ impl Claims {
             *holdings = new();
         }
         let unasked = how == How::Unasked;
-        match holdings.addresses.iter_mut().find(|held| held.0 == place.1) {
-            Some(held) if held.1 || !unasked => return None,
-            Some(held) => held.1 = true,
-            None if holdings.addresses.len() >= 2 * limits.many => return None,
-            None => holdings.addresses.push((place.1, unasked)),
+        if let Some(held) = holdings.addresses.iter_mut().find(|held| held.0 == place.1) {
+            if held.1 || !unasked {
+                return None;
+            }
+            held.1 = true;
+        } else if holdings.addresses.len() < 2 * limits.many {
+            holdings.addresses.push((place.1, unasked));
+        } else {
+            return None;
         }
         holdings.evidence.add(arrival);
         let of_them = holdings.addresses.iter().filter(|held| held.1).count();

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::claims::vlan_number;
 use super::finding::Evidence;
-use super::{Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, restored, saved};
+use super::{
+    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, restored, saved,
+};
 use crate::packet::Nanos;
 use crate::packet::addr::{Addr, Mac};
 use crate::packet::decode::{Ip, Net, Transport};
@@ -139,7 +141,9 @@ fn v4(bytes: &[u8]) -> Option<Message<'_>> {
         match *code {
             255 => break,
             3 => message.router = addr_at(value, 0),
-            6 => message.dns = value.chunks_exact(4).take(MAX_DNS).filter_map(|dns| addr_at(dns, 0)).collect(),
+            6 => {
+                message.dns = value.chunks_exact(4).take(MAX_DNS).filter_map(|dns| addr_at(dns, 0)).collect()
+            }
             53 => {
                 message.kind = match value {
                     [1 | 3] => Kind::Asks,
@@ -176,7 +180,9 @@ fn v6(bytes: &[u8]) -> Option<Message<'_>> {
     };
     let mut rest = bytes.get(4..)?;
     while let [c0, c1, l0, l1, tail @ ..] = rest {
-        let Some((value, tail)) = tail.split_at_checked(usize::from(u16::from_be_bytes([*l0, *l1]))) else { break };
+        let Some((value, tail)) = tail.split_at_checked(usize::from(u16::from_be_bytes([*l0, *l1]))) else {
+            break;
+        };
         // Recursive name servers (RFC 3646).
         if u16::from_be_bytes([*c0, *c1]) == 23 {
             let addrs = value.chunks_exact(16).take(MAX_DNS).filter_map(|dns| dns.try_into().ok());
@@ -200,8 +206,9 @@ impl Server {
     /// Whether a client that believes the one is led elsewhere than one that believes the other.
     fn contradicts(&self, other: &Self) -> bool {
         let routers = matches!((self.router, other.router), (Some(a), Some(b)) if a != b);
-        let names =
-            !self.dns.is_empty() && !other.dns.is_empty() && !self.dns.iter().any(|dns| other.dns.contains(dns));
+        let names = !self.dns.is_empty()
+            && !other.dns.is_empty()
+            && !self.dns.iter().any(|dns| other.dns.contains(dns));
         routers || names
     }
 
@@ -290,12 +297,15 @@ impl DhcpAbuse {
         let servers = self.state.networks.entry(network, now, Servers::default);
         let remembered = self.limits.remembered;
         servers.0.retain(|server| now.saturating_sub(server.seen) <= remembered);
-        let opponent = servers.0.iter().find(|server| server.addr != addr && server.contradicts(&told)).cloned();
+        let opponent =
+            servers.0.iter().find(|server| server.addr != addr && server.contradicts(&told)).cloned();
         let peer = servers.0.iter().find(|server| server.addr != addr).map(|server| server.addr);
         let at = servers.0.iter().position(|server| server.addr == addr);
         match at {
             Some(at) => {
-                let earlier = opponent.as_ref().is_some_and(|other| servers.0[..at].iter().all(|s| s.addr != other.addr));
+                let earlier = opponent
+                    .as_ref()
+                    .is_some_and(|other| servers.0[..at].iter().all(|s| s.addr != other.addr));
                 if let Some(server) = servers.0.get_mut(at) {
                     server.learn(told.clone());
                 }
@@ -311,7 +321,12 @@ impl DhcpAbuse {
         if let Some(other) = opponent {
             let rivals = first != addr;
             let severity = if rivals { Severity::High } else { Severity::Medium };
-            let summary = format!("{addr} gives clients {}; {} gives {}", settings(&told), other.addr, settings(&other));
+            let summary = format!(
+                "{addr} gives clients {}; {} gives {}",
+                settings(&told),
+                other.addr,
+                settings(&other)
+            );
             let finding = Finding::new(severity, ROGUE, summary).measure(2.0, 2.0).filter(filter);
             alerts.raise(Key::new(ID, addr, Subject::Anyone).extra(severity as u32), &seen.arrival, finding);
         } else if let (Some(peer), None) = (peer, at) {
@@ -348,8 +363,13 @@ impl DhcpAbuse {
                 continue;
             }
             let (severity, summary) = match who {
-                Some(mac) => (Severity::High, format!("{mac} asks for addresses in the name of {bound} clients and more")),
-                None => (Severity::Medium, format!("{bound} clients and more ask for addresses within a minute")),
+                Some(mac) => (
+                    Severity::High,
+                    format!("{mac} asks for addresses in the name of {bound} clients and more"),
+                ),
+                None => {
+                    (Severity::Medium, format!("{bound} clients and more ask for addresses within a minute"))
+                }
             };
             let filter = who.map_or_else(String::new, |mac| format!(" && eth.src == {mac}"));
             let finding = Finding::new(severity, STARVATION, summary)

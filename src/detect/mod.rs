@@ -5,8 +5,11 @@
 //! suppresses repetitions for an hour, counting on.
 
 mod alerts;
-pub mod beacon;
+pub mod arp;
 mod bounded;
+mod claims;
+pub mod dhcp;
+pub mod beacon;
 pub mod brute_force;
 pub mod credentials;
 #[cfg(test)]
@@ -27,11 +30,18 @@ mod settings;
 pub mod stream;
 mod talk;
 mod tap;
+pub mod malformed;
+pub mod names;
+pub mod neighbour;
+pub mod odd_port;
+pub mod traceroute;
+pub mod weak_tls;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use alerts::{Alerts, MAX_ACTIVE, SUPPRESSED};
 pub use bounded::{Bounded, Worth};
+pub use claims::ClaimLimits;
 pub use finding::{Evidence, Finding, Key, Severity, Subject};
 pub use ignore::IgnoreRule;
 pub use local::{Net, Nets};

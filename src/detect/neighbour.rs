@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::claims::{ClaimLimits, Claims, How, Reason, Verdict, is_machine, is_virtual, vlan_number};
 use super::finding::Evidence;
-use super::{Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, local, restored, saved};
+use super::{
+    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, local, restored, saved,
+};
 use crate::packet::Nanos;
 use crate::packet::addr::{Addr, Mac};
 use crate::packet::decode::{Ip, Net, Transport};
@@ -137,7 +139,8 @@ fn options(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let [kind, len, ..] = rest else { return None };
         // Zero would have no end (RFC 4861 4.6: such a packet is to be discarded).
-        let (option, tail) = rest.split_at_checked(usize::from(*len) * 8).filter(|(option, _)| !option.is_empty())?;
+        let (option, tail) =
+            rest.split_at_checked(usize::from(*len) * 8).filter(|(option, _)| !option.is_empty())?;
         rest = tail;
         Some((*kind, &option[2..]))
     })
@@ -197,7 +200,14 @@ impl NeighbourSpoof {
     }
 
     /// An advertisement of an address that somebody else is about to take (RFC 4862 5.4).
-    fn deny(&mut self, message: &Message<'_>, target: Addr, asker: Mac, seen: &Seen<'_>, alerts: &mut Alerts) {
+    fn deny(
+        &mut self,
+        message: &Message<'_>,
+        target: Addr,
+        asker: Mac,
+        seen: &Seen<'_>,
+        alerts: &mut Alerts,
+    ) {
         let denied = self.state.denied.entry((message.vlan, message.mac), seen.arrival.now, Denied::default);
         if denied.last == Some(target) {
             return;
@@ -231,7 +241,8 @@ impl NeighbourSpoof {
         if local::is_shared(ip) || !is_machine(mac) {
             return;
         }
-        let filter = format!("icmpv6.nd.na.target_address == {ip} || (icmpv6.type == 135 && ipv6.src == {ip})");
+        let filter =
+            format!("icmpv6.nd.na.target_address == {ip} || (icmpv6.type == 135 && ipv6.src == {ip})");
         match self.state.claims.claim((vlan, ip), mac, how, &seen.arrival) {
             Verdict::Fine => {}
             Verdict::Moved(former, reason) => {
@@ -253,7 +264,9 @@ impl NeighbourSpoof {
                     return;
                 }
                 let summary = match (loud, dispute.other()) {
-                    (true, Some(other)) => format!("{suspect} tells others, unasked, that it has {ip}, which {other} claims too"),
+                    (true, Some(other)) => {
+                        format!("{suspect} tells others, unasked, that it has {ip}, which {other} claims too")
+                    }
                     (true, None) => format!("{suspect} tells others, unasked, that it has {ip}"),
                     (false, other) => {
                         let other = other.map_or_else(String::new, |other| format!(" and {other}"));
@@ -271,7 +284,8 @@ impl NeighbourSpoof {
     }
 
     fn router(&mut self, message: &Message<'_>, seen: &Seen<'_>, alerts: &mut Alerts) {
-        let Some((head, tail)) = message.ip.payload.split_at_checked(8) else { return };
+        // Behind reachable time and retransmission timer come the options.
+        let Some(tail) = message.ip.payload.get(8..) else { return };
         let (src, mac, vlan, now) = (message.ip.src, message.mac, message.vlan, seen.arrival.now);
         let filter = filter::all(["icmpv6.type == 134", &filter::src(src)]);
         // Cur hop limit, flags, router lifetime: the rest of the header's first eight bytes.
@@ -281,7 +295,6 @@ impl NeighbourSpoof {
             3 => -1,
             _ => 0,
         };
-        let _ = head;
         let is_prefix = |option: &(u8, &[u8])| option.0 == 3;
         let prefix = |(_, value): (u8, &[u8])| {
             let len = *value.first()?;
@@ -300,27 +313,45 @@ impl NeighbourSpoof {
             && !is_virtual(mac)
             && !is_virtual(known.mac)
         {
-            let summary = format!("{mac} says in the name of the router {src}, which is {}, that it is none any more", known.mac);
+            let summary = format!(
+                "{mac} says in the name of the router {src}, which is {}, that it is none any more",
+                known.mac
+            );
             let finding = Finding::new(Severity::High, TECHNIQUE, summary).filter(filter);
             alerts.raise(Key::new(ROGUE, mac, src).extra(2), &seen.arrival, finding);
             // What is said in its name is not to be believed.
             return;
         }
-        let new_prefix = router.prefixes.iter().any(|new| known.as_ref().is_none_or(|known| !known.prefixes.contains(new)));
+        let new_prefix = router
+            .prefixes
+            .iter()
+            .any(|new| known.as_ref().is_none_or(|known| !known.prefixes.contains(new)));
         if known.is_none() || new_prefix {
-            self.rush(vlan, &filter, seen, alerts);
+            self.rush(vlan, seen, alerts);
         }
         if known.is_none() && router.lifetime > 0 {
             self.newcomer(vlan, src, &router, filter, seen, alerts);
         }
-        *self.state.routers.entry((vlan, src), now, || router.clone()) = router;
+        let fresh = router.clone();
+        *self.state.routers.entry((vlan, src), now, || fresh) = router;
     }
 
     /// A router that was not known: is it one more, or one against the others?
-    fn newcomer(&self, vlan: u32, src: Addr, new: &Router, filter: String, seen: &Seen<'_>, alerts: &mut Alerts) {
+    fn newcomer(
+        &self,
+        vlan: u32,
+        src: Addr,
+        new: &Router,
+        filter: String,
+        seen: &Seen<'_>,
+        alerts: &mut Alerts,
+    ) {
         let now = seen.arrival.now;
-        let alive = |other: &Router| other.lifetime > 0 && now.saturating_sub(other.seen) <= other.lifetime.min(self.limits.remembered);
-        let others = self.state.routers.iter().filter(|(key, other)| key.0 == vlan && key.1 != src && alive(other));
+        let alive = |other: &Router| {
+            other.lifetime > 0 && now.saturating_sub(other.seen) <= other.lifetime.min(self.limits.remembered)
+        };
+        let others =
+            self.state.routers.iter().filter(|(key, other)| key.0 == vlan && key.1 != src && alive(other));
         // The one that is longest known by address order, so that the answer does not hang on the table's.
         let Some((&(_, addr), other)) = others.min_by_key(|(key, _)| key.1) else { return };
         let elsewhere = !new.prefixes.is_empty()
@@ -339,7 +370,7 @@ impl NeighbourSpoof {
     }
 
     /// Something is advertised that was not known.
-    fn rush(&mut self, vlan: u32, filter: &str, seen: &Seen<'_>, alerts: &mut Alerts) {
+    fn rush(&mut self, vlan: u32, seen: &Seen<'_>, alerts: &mut Alerts) {
         let now = seen.arrival.now;
         let new = || Rush { began: now, count: 0, evidence: Evidence::default() };
         let rush = self.state.rushes.entry(vlan, now, new);
@@ -353,12 +384,12 @@ impl NeighbourSpoof {
         if count < bound || alerts.count_on(&key, &seen.arrival, 1, f64::from(count)) {
             return;
         }
-        let _ = filter;
-        let finding = Finding::new(Severity::High, "T1499", format!("{count} new routers or prefixes within a minute"))
-            .count(u64::from(count))
-            .measure(f64::from(count), f64::from(bound))
-            .evidence(&rush.evidence)
-            .filter("icmpv6.type == 134");
+        let finding =
+            Finding::new(Severity::High, "T1499", format!("{count} new routers or prefixes within a minute"))
+                .count(u64::from(count))
+                .measure(f64::from(count), f64::from(bound))
+                .evidence(&rush.evidence)
+                .filter("icmpv6.type == 134");
         alerts.raise(key, &seen.arrival, finding);
     }
 }
@@ -381,7 +412,11 @@ impl Detector for NeighbourSpoof {
         let Some(macs) = seen.packet.macs else { return };
         if ip.ttl != 255 || (icmp.kind == 134 && !is_link_local(ip.src)) {
             let id = if icmp.kind == 134 { ROGUE } else { SPOOF };
-            let summary = format!("{} tries to pass as a neighbour: {}", ip.src, if ip.ttl == 255 { "not a link-local address" } else { "its hop limit is not 255" });
+            let summary = format!(
+                "{} tries to pass as a neighbour: {}",
+                ip.src,
+                if ip.ttl == 255 { "not a link-local address" } else { "its hop limit is not 255" }
+            );
             let filter = filter::all([&format!("icmpv6.type == {}", icmp.kind), &filter::src(ip.src)]);
             let finding = Finding::new(Severity::Medium, TECHNIQUE, summary)
                 .measure(f64::from(ip.ttl), 255.0)
@@ -390,7 +425,8 @@ impl Detector for NeighbourSpoof {
             return;
         }
         let to_all = macs.dst.0[0] & 1 == 1;
-        let message = Message { vlan: vlan_number(seen.packet.vlan), ip, mac: macs.src, rest: icmp.rest, to_all };
+        let message =
+            Message { vlan: vlan_number(seen.packet.vlan), ip, mac: macs.src, rest: icmp.rest, to_all };
         match icmp.kind {
             134 => self.router(&message, seen, alerts),
             135 => self.solicitation(&message, seen, alerts),

@@ -1,9 +1,6 @@
 //! What the analyst is told: limits of flows, networks, rules, and the limits of each detector.
 
-use super::{
-    Detector, IgnoreRule, Nets, beacon, brute_force, credentials, dns_dga, dns_tunnel, flood, icmp_tunnel,
-    large_transfer, long_connection, scan,
-};
+use super::{Detector, IgnoreRule, Nets, arp, beacon, brute_force, credentials, dhcp, dns_dga, dns_tunnel, flood, icmp_tunnel, large_transfer, long_connection, malformed, names, neighbour, odd_port, scan, traceroute, weak_tls};
 use crate::flow::table::FlowLimits;
 use crate::packet::{NANOS_PER_SEC, Nanos};
 
@@ -36,6 +33,22 @@ pub struct Settings {
     pub large_transfer: large_transfer::Limits,
     /// Limits of `syn_flood` and `flood`.
     pub flood: flood::Limits,
+    /// Limits of `arp_spoof`.
+    pub arp: arp::Limits,
+    /// Limits of `dhcp_abuse`.
+    pub dhcp: dhcp::Limits,
+    /// Limits of `nd_spoof` and `rogue_ra`.
+    pub neighbour: neighbour::Limits,
+    /// Limits of `name_poisoning`.
+    pub names: names::Limits,
+    /// Limits of `malformed`.
+    pub malformed: malformed::Limits,
+    /// Limits of `traceroute`.
+    pub traceroute: traceroute::Limits,
+    /// Limits of `weak_tls`.
+    pub weak_tls: weak_tls::Limits,
+    /// Limits of `odd_port`.
+    pub odd_port: odd_port::Limits,
 }
 
 impl Default for Settings {
@@ -63,6 +76,14 @@ impl Default for Settings {
             long_connection: long_connection::Limits::default(),
             large_transfer: large_transfer::Limits::default(),
             flood: flood::Limits::default(),
+            arp: arp::Limits::default(),
+            dhcp: dhcp::Limits::default(),
+            neighbour: neighbour::Limits::default(),
+            names: names::Limits::default(),
+            malformed: malformed::Limits::default(),
+            traceroute: traceroute::Limits::default(),
+            weak_tls: weak_tls::Limits::default(),
+            odd_port: odd_port::Limits::default(),
         }
     }
 }
@@ -80,5 +101,13 @@ pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
         Box::new(large_transfer::LargeTransfers::new(settings.large_transfer)),
         Box::new(scan::Scan::new(settings.scan.clone())),
         Box::new(flood::Flood::new(settings.flood.clone())),
+        Box::new(arp::ArpSpoof::new(settings.arp)),
+        Box::new(dhcp::DhcpAbuse::new(settings.dhcp)),
+        Box::new(neighbour::NeighbourSpoof::new(settings.neighbour)),
+        Box::new(names::NamePoisoning::new(settings.names)),
+        Box::new(malformed::Malformed::new(settings.malformed)),
+        Box::new(traceroute::Traceroute::new(settings.traceroute)),
+        Box::new(weak_tls::WeakTls::new(settings.weak_tls)),
+        Box::new(odd_port::OddPort::new(settings.odd_port.clone())),
     ]
 }

@@ -5,13 +5,18 @@
 
 mod bytes;
 pub mod dns;
+mod facts;
 mod fits;
+pub mod ja4;
 mod ports;
 mod tcp;
 pub mod text;
+pub mod tls;
 mod udp;
 
 use super::level::Level;
+
+pub use facts::{FactReader, Facts};
 
 /// An application protocol: a [`Level`] above the transport.
 pub type App = Level;
@@ -114,60 +119,6 @@ pub fn carriers(app: App, proto: u8) -> &'static [Level] {
         (Level::Bacnet, _) => &[Level::Bvlc],
         (Level::Nfs, _) => &[Level::Rpc],
         _ => &[],
-    }
-}
-
-/// What is kept of a flow's application.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
-    /// Server name that a TLS (or QUIC) client asked for.
-    pub sni: Option<Box<str>>,
-    /// Application protocols that it offered, as sent.
-    pub alpn: Vec<Box<str>>,
-    /// JA4 fingerprint of the client's hello.
-    pub ja4: Option<Box<str>>,
-    /// HTTP `Host` of the first request.
-    pub http_host: Option<Box<str>>,
-    /// HTTP `User-Agent` of the first request.
-    pub user_agent: Option<Box<str>>,
-    /// The first name asked of DNS, mDNS, LLMNR or NBNS.
-    pub dns_query: Option<Box<str>>,
-}
-
-/// Reads facts from a flow's first payloads; keeps at most [`FactReader::MAX_KEPT`] bytes of a hello that spans packets.
-#[derive(Debug, Default)]
-pub struct FactReader {
-    facts: Facts,
-}
-
-impl FactReader {
-    /// The most bytes kept.
-    pub const MAX_KEPT: usize = 8192;
-
-    /// Whether flows of that application have facts.
-    pub fn is_for(app: App) -> bool {
-        matches!(app, Level::Tls | Level::Http | Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns)
-    }
-
-    /// Takes a payload in the order it came; `false` when it needs no more.
-    pub fn take(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
-        let _ = (app, way, payload);
-        false
-    }
-
-    /// What was found.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    /// What was found, for good.
-    pub fn into_facts(self) -> Facts {
-        self.facts
-    }
-
-    /// Bytes held.
-    pub fn kept(&self) -> usize {
-        0
     }
 }
 

@@ -3,11 +3,13 @@
 //! The *outermost* IP header decides addresses, ports and flow; what a tunnel holds adds levels to the path, and its innermost
 //! payload. Lengths come from the headers where they are sound, so that a snaplen does not shorten them.
 
+mod carrier;
 mod link;
 mod network;
 mod span;
 mod transport;
 mod tunnel;
+mod udp_tunnel;
 
 use super::LinkType;
 use super::addr::{Addr, Mac, Vlan};
@@ -102,13 +104,13 @@ pub struct Fragment {
 pub enum Transport {
     /// TCP.
     Tcp(Tcp),
-    /// UDP or UDP-Lite.
+    /// UDP.
     Udp(Ports),
     /// SCTP.
     Sctp(Ports),
     /// ICMP or ICMPv6.
     Icmp(Icmp),
-    /// A protocol without ports.
+    /// A protocol without ports, or whose ports no other tool counts by (DCCP, UDP-Lite).
     Portless,
     /// A later fragment: the header is in another packet.
     Later,
@@ -184,7 +186,7 @@ impl Flaws {
     pub const CUT: Self = Self(1);
     /// A length contradicts the frame's length on the wire, or a header's least.
     pub const LENGTH: Self = Self(2);
-    /// The link type is not decoded, or an EtherType or PPP protocol not known.
+    /// The link type is not decoded, or an EtherType or another number of a protocol not known.
     pub const UNKNOWN: Self = Self(4);
     /// More levels or headers than are followed.
     pub const DEPTH: Self = Self(8);
@@ -315,14 +317,6 @@ impl<'a> Walk<'a> {
             (inner.transport, inner.payload) = (transport, payload.bytes);
         } else if let Net::Ip(ip) = &mut self.packet.net {
             (ip.transport, ip.payload, ip.payload_len) = (transport, payload.bytes, payload.wire);
-        }
-    }
-
-    /// Notes that what follows is in a tunnel, if the frame has an IP header already.
-    fn enter(&mut self, span: Span<'a>) {
-        if matches!(self.packet.net, Net::Ip(_)) {
-            self.packet.inner =
-                Some(Inner { addrs: None, transport: Transport::Portless, payload: span.bytes });
         }
     }
 }

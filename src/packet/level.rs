@@ -25,7 +25,7 @@ macro_rules! levels {
 levels! {
     Eth = "eth", Sll = "sll", Raw = "raw", Null = "null", Unknown = "unknown", Data = "data",
     Vlan = "vlan", QinQ = "ieee8021ad", Mpls = "mpls", PppoeD = "pppoed", PppoeS = "pppoes", Ppp = "ppp",
-    Llc = "llc", Ipx = "ipx", Stp = "stp", Cdp = "cdp", Lldp = "lldp", Eapol = "eapol", Lacp = "slow",
+    Llc = "llc", Ipx = "ipx", Stp = "stp", Cdp = "cdp", Lldp = "lldp", Eapol = "eapol", Slow = "slow",
     Loop = "loop", Arp = "arp", Rarp = "rarp", Ip = "ip", Ipv6 = "ipv6", Tcp = "tcp", Udp = "udp",
     UdpLite = "udplite", Sctp = "sctp", Dccp = "dccp", Icmp = "icmp", Icmpv6 = "icmpv6", Igmp = "igmp",
     Gre = "gre", Esp = "esp", Ah = "ah", Ospf = "ospf", Eigrp = "eigrp", Pim = "pim", Vrrp = "vrrp",
@@ -44,10 +44,22 @@ levels! {
     Enip = "enip", Diameter = "diameter", Vnc = "vnc", Irc = "irc", Rpc = "rpc", Finger = "finger",
     Whois = "whois", Rlogin = "rlogin", Bfd = "bfd", Glbp = "glbp", Wol = "wol", Iec104 = "iec60870_104",
     Websocket = "websocket", Memcache = "memcache", Mongo = "mongo", Ajp13 = "ajp13", Socks = "socks",
-    Atmarp = "atmarp",
-    Mbtcp = "mbtcp", Tpkt = "tpkt", Cotp = "cotp", Bvlc = "bvlc", UdpEncap = "udpencap", Dtls = "dtls", Gquic = "gquic",
+    Mbtcp = "mbtcp", Tpkt = "tpkt", Cotp = "cotp", Bvlc = "bvlc", Dtls = "dtls", Gquic = "gquic",
     Cldap = "cldap", Nfs = "nfs", Tacplus = "tacplus", Xmpp = "xmpp", Nntp = "nntp", Lsd = "lsd", DbLsp = "db-lsp-disc",
     Rsh = "rsh",
+    Atmarp = "atmarp", Lacp = "lacp", SlowMarker = "marker", Oam = "oampdu", Ossp = "ossp", Eap = "eap",
+    HomeplugAv = "homeplug-av", Ptp = "ptp", Goose = "goose", Sv = "sv", Ecat = "ecatf", Macsec = "macsec",
+    Cfm = "cfm", Hsr = "hsr", HsrSupervision = "hsr_prp_supervision", Lltd = "lltd", Mvrp = "mrp-mvrp",
+    Mmrp = "mrp-mmrp", Msrp = "mrp-msrp", Ieee1722 = "ieee1722", Aoe = "aoe", Fcoe = "fcoe", Fip = "fip",
+    Infiniband = "infiniband", Ieee1905 = "ieee1905", Realtek = "realtek", Lat = "lat", Mrp = "pn_mrp",
+    Aarp = "aarp", Ddp = "ddp", Llap = "llap", Vntag = "vntag", Etag = "etag", BasicXid = "basicxid",
+    Netbios = "netbios", Esis = "esis", Clnp = "clnp", Osi = "osi.nlpid", Sna = "sna", Vtp = "vtp", Dtp = "dtp",
+    Udld = "udld", Pagp = "pagp", Edp = "edp", Lcp = "lcp", Ipcp = "ipcp", Ipv6cp = "ipv6cp", Mplscp = "mplscp",
+    Ccp = "ccp", CompData = "comp_data", Pap = "pap", Chap = "chap", Vjc = "vjc", Mlppp = "mp", BcpBpdu = "bcp_bpdu",
+    BcpNcp = "bcp_ncp", Bacp = "bacp", Bap = "bap", Cdpcp = "cdpcp", Pweth = "pweth", PwethCw = "pwethcw",
+    Pwach = "pwach", Igrp = "igrp", Nhrp = "nhrp", EtherIp = "etherip", IpComp = "ipcomp", Pgm = "pgm", Hip = "hip",
+    Erspan = "erspan", Gtpv2 = "gtpv2", GtpPrime = "gtpprime", Ayiya = "ayiya", UdpEncap = "udpencap",
+    LispData = "lisp-data", PnDcp = "pn_dcp",
 }
 
 impl Level {

@@ -9,7 +9,6 @@ use super::{Flaws, Fragment, Inner, Ip, Net, Next, Transport, Walk};
 pub(super) mod proto {
     pub(in super::super) const HOP_BY_HOP: u8 = 0;
     pub(in super::super) const ICMP: u8 = 1;
-    pub(in super::super) const IGMP: u8 = 2;
     pub(in super::super) const IPV4: u8 = 4;
     pub(in super::super) const TCP: u8 = 6;
     pub(in super::super) const UDP: u8 = 17;
@@ -17,12 +16,16 @@ pub(super) mod proto {
     pub(in super::super) const ROUTING: u8 = 43;
     pub(in super::super) const FRAGMENT: u8 = 44;
     pub(in super::super) const GRE: u8 = 47;
-    pub(in super::super) const ESP: u8 = 50;
     pub(in super::super) const AH: u8 = 51;
     pub(in super::super) const ICMPV6: u8 = 58;
     pub(in super::super) const NONE: u8 = 59;
     pub(in super::super) const OPTIONS: u8 = 60;
+    pub(in super::super) const ETHER_IP: u8 = 97;
+    pub(in super::super) const PIM: u8 = 103;
     pub(in super::super) const SCTP: u8 = 132;
+    pub(in super::super) const MOBILITY: u8 = 135;
+    pub(in super::super) const MPLS: u8 = 137;
+    pub(in super::super) const ETHERNET: u8 = 143;
 }
 
 /// Extension headers that are followed in one IPv6 header.
@@ -40,10 +43,7 @@ impl<'a> Walk<'a> {
                 self.packet.flaws.add(Flaws::FIELD);
                 Next::End
             }
-            None => {
-                self.level(Level::Ip);
-                self.short(span, 20)
-            }
+            None => self.short(span, 20),
         }
     }
 

@@ -15,26 +15,36 @@ impl<'a> Walk<'a> {
             proto::ICMP => self.icmp(Level::Icmp, span),
             proto::ICMPV6 => self.icmp(Level::Icmpv6, span),
             proto::SCTP => self.sctp(span),
-            proto::IPV4 | proto::IPV6 => Next::Ip(span),
-            proto::IGMP => self.last(Level::Igmp),
-            proto::GRE => self.last(Level::Gre),
-            proto::ESP => self.last(Level::Esp),
-            proto::AH => self.last(Level::Ah),
-            _ => Next::End,
+            // Nothing captured of what follows, so that nothing is known of it.
+            _ if span.bytes.is_empty() => Next::End,
+            proto::IPV4 => self.tunnel(Next::Ip(span), span),
+            proto::IPV6 => self.tunnel(Next::Ipv6(span), span),
+            proto::GRE => self.gre(span),
+            proto::AH => self.authenticated(span),
+            proto::ETHER_IP => self.ether_ip(span),
+            proto::ETHERNET => self.tunnel(Next::Eth(span), span),
+            proto::MPLS => self.tunnel(Next::Mpls(span), span),
+            proto::PIM => self.pim(span),
+            // In IPv6 an extension header that nothing but 59 may follow.
+            proto::MOBILITY => Next::End,
+            _ => match Level::of_proto(proto) {
+                Some(level) => self.last(level),
+                None => self.data(span),
+            },
         }
     }
 
     /// RFC 9293, 3.1.
     #[inline]
     fn tcp(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Tcp) {
-            return Next::End;
-        }
         let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, _, _]) =
             span.first()
         else {
             return self.cut_tcp(span);
         };
+        if !self.level(Level::Tcp) {
+            return Next::End;
+        }
         let tcp = Tcp {
             ports: Ports { src: u16::from_be_bytes([s0, s1]), dst: u16::from_be_bytes([d0, d1]) },
             seq: u32::from_be_bytes([q0, q1, q2, q3]),
@@ -60,14 +70,14 @@ impl<'a> Walk<'a> {
     #[cold]
     fn cut_tcp(&mut self, span: Span<'a>) -> Next<'a> {
         let transport = match ports(span) {
-            Some(ports) => Transport::Tcp(Tcp {
+            Some(ports) if self.level(Level::Tcp) => Transport::Tcp(Tcp {
                 ports,
                 seq: span.u32(4).unwrap_or(0),
                 ack: span.u32(8).unwrap_or(0),
                 flags: span.bytes.get(13).copied().unwrap_or(0),
                 window: span.u16(14).unwrap_or(0),
             }),
-            None => Transport::Cut,
+            _ => Transport::Cut,
         };
         let header = span.bytes.get(12).map_or(20, |offset| u32::from(offset >> 4) * 4).max(20);
         self.transport(transport, span.skip(header));
@@ -77,13 +87,14 @@ impl<'a> Walk<'a> {
     /// RFC 768.
     #[inline]
     fn udp(&mut self, span: Span<'a>) -> Next<'a> {
+        let Some(&[s0, s1, d0, d1, l0, l1, _, _]) = span.first() else {
+            let ports = ports(span).filter(|_| self.level(Level::Udp));
+            self.transport(ports.map_or(Transport::Cut, Transport::Udp), span.skip(8));
+            return self.short(span, 8);
+        };
         if !self.level(Level::Udp) {
             return Next::End;
         }
-        let Some(&[s0, s1, d0, d1, l0, l1, _, _]) = span.first() else {
-            self.transport(ports(span).map_or(Transport::Cut, Transport::Udp), span.skip(8));
-            return self.short(span, 8);
-        };
         let ports = Ports { src: u16::from_be_bytes([s0, s1]), dst: u16::from_be_bytes([d0, d1]) };
         let len = u32::from(u16::from_be_bytes([l0, l1]));
         let payload = match len {
@@ -112,24 +123,44 @@ impl<'a> Walk<'a> {
 
     /// RFC 9260, 3.1.
     fn sctp(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Sctp) {
-            return Next::End;
-        }
-        self.transport(ports(span).map_or(Transport::Cut, Transport::Sctp), span.skip(12));
+        let ports = ports(span).filter(|_| self.level(Level::Sctp));
+        self.transport(ports.map_or(Transport::Cut, Transport::Sctp), span.skip(12));
         if span.bytes.len() < 12 { self.short(span, 12) } else { Next::End }
     }
 
     /// RFC 792 and RFC 4443, 2.1.
     fn icmp(&mut self, level: Level, span: Span<'a>) -> Next<'a> {
-        if !self.level(level) {
-            return Next::End;
-        }
         let transport = match span.at(0) {
-            Some([kind, code]) => Transport::Icmp(Icmp { kind, code, rest: span.u32(4).unwrap_or(0) }),
-            None => Transport::Cut,
+            Some([kind, code]) if self.level(level) => {
+                Transport::Icmp(Icmp { kind, code, rest: span.u32(4).unwrap_or(0) })
+            }
+            _ => Transport::Cut,
         };
         self.transport(transport, span.skip(8));
         if span.bytes.len() < 8 { self.short(span, 8) } else { Next::End }
+    }
+}
+
+impl Level {
+    /// The level of an IP protocol whose payload is not followed.
+    fn of_proto(proto: u8) -> Option<Self> {
+        Some(match proto {
+            2 => Self::Igmp,
+            9 => Self::Igrp,
+            33 => Self::Dccp,
+            46 | 134 => Self::Rsvp,
+            50 => Self::Esp,
+            54 => Self::Nhrp,
+            88 => Self::Eigrp,
+            89 => Self::Ospf,
+            108 => Self::IpComp,
+            112 => Self::Vrrp,
+            113 => Self::Pgm,
+            115 => Self::L2tp,
+            136 => Self::UdpLite,
+            139 => Self::Hip,
+            _ => return None,
+        })
     }
 }
 
