@@ -71,8 +71,8 @@ impl Stretches {
         !full
     }
 
-    /// The last record named.
-    pub fn last(&self) -> Option<Place> {
+    /// Where the last packet lies.
+    pub fn last_place(&self) -> Option<Place> {
         self.0.last().map(|&Stretch(file, _, offset)| Place { file, offset })
     }
 }
@@ -199,6 +199,11 @@ impl FlowRecord {
         FlowKey::of(self.src_ip, self.dst_ip, self.proto, self.vlan, numbers)
     }
 
+    /// Whether it tells of a whole flow of one packet.
+    pub fn is_lone_packet(&self) -> bool {
+        self.last_part && self.part == 0 && self.orig_packets.saturating_add(self.resp_packets) == 1
+    }
+
     /// Where the flow's first packet lies: what `flow_id` says.
     pub fn id(&self) -> Option<Place> {
         let (file, offset) = self.flow_id.split_once('-')?;
@@ -214,8 +219,13 @@ fn is_nowhere(captures: &Stretches) -> bool {
     captures.0.is_empty()
 }
 
-/// The name of an IP protocol, as far as it is a usual one.
-pub fn transport_name(proto: u8) -> Option<&'static str> {
+/// The name of an IP protocol; of one that has no usual name, its number.
+pub fn transport_name(proto: u8) -> Cow<'static, str> {
+    usual_name(proto).map_or_else(|| proto.to_string().into(), Into::into)
+}
+
+/// The usual name of an IP protocol.
+pub(super) fn usual_name(proto: u8) -> Option<&'static str> {
     Some(match proto {
         0 => "hopopt",
         1 => "icmp",

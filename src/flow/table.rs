@@ -445,6 +445,7 @@ impl FlowTable {
             self.end(at, if closed { EndReason::End } else { EndReason::Forced }, watcher);
         }
         self.resumed = Resumed::default();
+        self.fragments = [None; 2];
     }
 
     /// Tells of records that were written before a restart, in the order in which they were. The stream is then read again from the
