@@ -192,5 +192,5 @@ impl Tap {
 }
 
 fn missed(record: &FlowRecord) -> u64 {
-    record.body.get("missed_bytes").and_then(serde_json::Value::as_u64).unwrap_or(0)
+    record.missed_bytes.unwrap_or(0)
 }

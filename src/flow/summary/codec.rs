@@ -12,6 +12,9 @@ use std::mem::size_of;
 
 use row::{Cursor, Row};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::filter::{BLOCK, Filter};
 use super::{Count, Identity, Rows, Summary, SummaryLimits, Talk, Traffic};
 use crate::flow::key::{FlowKey, Numbers};
@@ -95,6 +98,36 @@ impl Encoded {
     /// Whether there is nothing, not even headers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn named(&self) -> [(&'static str, &Vec<u8>); 6] {
+        let Self { head, protocols, endpoints, macs, conversations, filter } = self;
+        [
+            ("head", head),
+            ("protocols", protocols),
+            ("endpoints", endpoints),
+            ("macs", macs),
+            ("conversations", conversations),
+            ("filter", filter),
+        ]
+    }
+
+    /// The blobs as texts in base64, for a place that holds JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.named().into_iter().map(|(name, blob)| (name.to_owned(), BASE64.encode(blob))).collect()
+    }
+
+    /// From what [`Encoded::to_json`] gave; `None` if it is something else.
+    pub fn from_json(json: &serde_json::Value) -> Option<Self> {
+        let blob = |name| BASE64.decode(json.get(name)?.as_str()?).ok();
+        Some(Self {
+            head: blob("head")?,
+            protocols: blob("protocols")?,
+            endpoints: blob("endpoints")?,
+            macs: blob("macs")?,
+            conversations: blob("conversations")?,
+            filter: blob("filter")?,
+        })
     }
 
     /// The summary.
