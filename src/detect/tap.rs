@@ -190,9 +190,12 @@ impl Tap {
     }
 }
 <<<<<<< HEAD
+<<<<<<< HEAD
 
 fn missed(record: &FlowRecord) -> u64 {
     record.missed_bytes.unwrap_or(0)
 }
 =======
 >>>>>>> detect
+=======
+>>>>>>> detect2
