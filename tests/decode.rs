@@ -271,12 +271,17 @@ const LEVELS: &str = include_str!("support/levels.tsv");
 fn levels_have_the_names_that_tshark_gives_them() {
     for line in LEVELS.lines() {
         let [name, link, bytes, theirs] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        let bytes: Vec<u8> =
-            (0..bytes.len()).step_by(2).map(|at| u8::from_str_radix(&bytes[at..at + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> = (0..bytes.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&bytes[at..at + 2], 16).unwrap())
+            .collect();
         let packet = decode(LinkType(link.parse().unwrap()), &bytes, bytes.len() as u32);
         let ours = packet.path.to_string();
         let strip = |path: &str| {
-            path.split(':').take_while(|l| !l.starts_with("_ws") && *l != "data" && *l != "text").collect::<Vec<_>>().join(":")
+            path.split(':')
+                .take_while(|l| !l.starts_with("_ws") && *l != "data" && *l != "text")
+                .collect::<Vec<_>>()
+                .join(":")
         };
         if strip(&ours) != strip(theirs) {
             println!("{name} | {theirs} | {ours}");
