@@ -104,7 +104,7 @@ keys! {
     DATA_DIR: Maybe<AnyPath> = Some("data_dir"), "TAPKEEP_DATA_DIR", Maybe::unset(AnyPath), None,
         "The data directory: captures, ledger and index lie in it.";
     OUTPUT_FILE: Maybe<FilePath> = None, "OUTPUT_FILE", Maybe::unset(FilePath), None,
-        "Names a flow file; this version writes none and takes only its folder, as the data directory.";
+        "The growing flow file, always named traffic_flows.jsonb; its folder is the data directory.";
     PCAP_FILE: Maybe<FilePath> = None, "PCAP_FILE", Maybe::unset(FilePath), None,
         "A capture file to replay once, instead of capturing.";
 
@@ -136,6 +136,10 @@ keys! {
         Some("recorder.rotation_interval"), "TAPKEEP_RECORDER_ROTATION_INTERVAL",
         Maybe::off(Time(SECOND..=365 * DAY)), None,
         "The time after which a capture file that holds packets is finished, whatever its size.";
+    FLOW_ROTATION_SIZE: Bytes =
+        Some("recorder.flow_rotation_size"), "TAPKEEP_RECORDER_FLOW_ROTATION_SIZE",
+        Bytes { range: 64 * 1024..=1 << 30, plain: MB }, ByteSize(16 * MB),
+        "The size at which a flow file is finished; a number alone counts in MB.";
     SYNC_INTERVAL: Time =
         Some("recorder.sync_interval"), "TAPKEEP_RECORDER_SYNC_INTERVAL",
         Time(100..=3_600 * SECOND), Duration::from_secs(5),
@@ -155,12 +159,52 @@ keys! {
     RETENTION_AGE: Maybe<Time> =
         Some("retention.age"), "TAPKEEP_RETENTION_AGE", Maybe::off(Time(SECOND..=36_500 * DAY)), None,
         "How long to keep a finished capture file.";
+    FLOW_COUNT: Maybe<Whole> =
+        Some("retention.flow_count"), "TAPKEEP_RETENTION_FLOW_COUNT", Maybe::zero(Whole(1..=u32::MAX)), None,
+        "How many finished flow files to keep; 0 = no limit by count.";
+    FLOW_BYTES: Maybe<Bytes> =
+        Some("retention.flow_bytes"), "TAPKEEP_RETENTION_FLOW_BYTES",
+        Maybe::off(Bytes { range: 1 << 20..=1 << 60, plain: 1 }), Some(ByteSize(GIB)),
+        "How many bytes all flow files together may take.";
+    FLOW_AGE: Maybe<Time> =
+        Some("retention.flow_age"), "TAPKEEP_RETENTION_FLOW_AGE",
+        Maybe::off(Time(SECOND..=36_500 * DAY)), None,
+        "How long to keep a finished flow file.";
     MIN_FREE: Part =
         Some("retention.min_free"), "TAPKEEP_RETENTION_MIN_FREE", Part, Share::Percent(Percent::new(5)),
         "The free space to keep on the file system, a percentage of it or a size; 0 = none.";
     FLOOR: Hundredths =
         Some("retention.floor"), "TAPKEEP_RETENTION_FLOOR", Hundredths, Percent::new(50),
         "How far others who fill the disk can push our captures back.";
+
+    FLOW_TABLE: Whole =
+        Some("flows.table_size"), "TAPKEEP_FLOWS_TABLE_SIZE", Whole(1_000..=10_000_000), 200_000,
+        "The most flows followed at a time; at the bound the longest idle one is ended.";
+    TCP_IDLE: Time =
+        Some("flows.tcp_idle"), "TAPKEEP_FLOWS_TCP_IDLE", Time(SECOND..=DAY), Duration::from_secs(300),
+        "The silence after which a TCP flow ends.";
+    TCP_HALF_OPEN: Time =
+        Some("flows.tcp_half_open"), "TAPKEEP_FLOWS_TCP_HALF_OPEN", Time(SECOND..=DAY), Duration::from_secs(30),
+        "The same for a connection that was never answered or established.";
+    TCP_CLOSED: Time =
+        Some("flows.tcp_closed"), "TAPKEEP_FLOWS_TCP_CLOSED", Time(SECOND..=DAY), Duration::from_secs(5),
+        "The same for a connection that both ends have closed, or one has reset.";
+    OTHER_IDLE: Time =
+        Some("flows.other_idle"), "TAPKEEP_FLOWS_OTHER_IDLE", Time(SECOND..=DAY), Duration::from_secs(60),
+        "The silence after which any other flow ends.";
+    ACTIVE: Time =
+        Some("flows.active"), "TAPKEEP_FLOWS_ACTIVE", Time(10 * SECOND..=DAY), Duration::from_secs(300),
+        "How often a long flow gives a record of what came since the last.";
+    FOLD: Switch =
+        Some("flows.fold"), "TAPKEEP_FLOWS_FOLD", Switch, true,
+        "Whether floods of one-packet flows are counted per source instead of recorded one by one.";
+
+    SUMMARY_ENDPOINTS: Whole =
+        Some("summary.endpoints"), "TAPKEEP_SUMMARY_ENDPOINTS", Whole(16..=1_000_000), 4_096,
+        "The addresses of each kind that the summary of a capture file counts exactly.";
+    SUMMARY_CONVERSATIONS: Whole =
+        Some("summary.conversations"), "TAPKEEP_SUMMARY_CONVERSATIONS", Whole(16..=1_000_000), 4_096,
+        "The conversations that the summary of a capture file counts exactly.";
 
     RUNTIME_DIR: AnyPath =
         Some("service.runtime_dir"), "TAPKEEP_SERVICE_RUNTIME_DIR", AnyPath, PathBuf::from("/run/tapkeep"),

@@ -39,6 +39,10 @@ pub struct Config {
     pub recorder: RecorderConfig,
     /// How long they are kept.
     pub retention: RetentionConfig,
+    /// How flows are followed.
+    pub flows: FlowsConfig,
+    /// What is counted of each capture file.
+    pub summary: SummaryConfig,
     /// The service itself.
     pub service: ServiceConfig,
 }
@@ -69,6 +73,8 @@ pub struct RecorderConfig {
     pub rotation_size: ByteSize,
     /// The age at which a file that holds packets is sealed.
     pub rotation_interval: Option<Duration>,
+    /// The size at which a flow file is sealed.
+    pub flow_rotation_size: ByteSize,
     /// Time from one sync's begin to the next, 100 ms to 1 h.
     pub sync_interval: Duration,
     /// The pool of blocks, at least 1 MiB.
@@ -84,10 +90,44 @@ pub struct RetentionConfig {
     pub bytes: Option<ByteSize>,
     /// Since the seal.
     pub age: Option<Duration>,
+    /// Sealed flow files; at least 1.
+    pub flow_count: Option<u32>,
+    /// All flow files together.
+    pub flow_bytes: Option<ByteSize>,
+    /// Since a flow file's seal.
+    pub flow_age: Option<Duration>,
     /// Free space to keep on the file system; 0 = none.
     pub min_free: Share,
     /// The part of what limits and disk allowed at start below which free space evicts nothing.
     pub floor: Percent,
+}
+
+/// How flows are followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowsConfig {
+    /// The most flows at a time.
+    pub table_size: u32,
+    /// Silence that ends a TCP flow.
+    pub tcp_idle: Duration,
+    /// Silence that ends one that is half open.
+    pub tcp_half_open: Duration,
+    /// Silence that ends one that is closed.
+    pub tcp_closed: Duration,
+    /// Silence that ends any other flow.
+    pub other_idle: Duration,
+    /// Time between two records of one flow.
+    pub active: Duration,
+    /// Whether floods of one-packet flows are folded.
+    pub fold: bool,
+}
+
+/// What is counted of each capture file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SummaryConfig {
+    /// Addresses counted exactly.
+    pub endpoints: u32,
+    /// Conversations counted exactly.
+    pub conversations: u32,
 }
 
 /// The service itself.
@@ -167,6 +207,7 @@ fn settle(raw: &mut Raw) -> Config {
             save_pcap: raw.take(&keys::SAVE_PCAP),
             rotation_size: raw.take(&keys::ROTATION_SIZE),
             rotation_interval: raw.take(&keys::ROTATION_INTERVAL),
+            flow_rotation_size: raw.take(&keys::FLOW_ROTATION_SIZE),
             sync_interval: raw.take(&keys::SYNC_INTERVAL),
             queue_size: raw.take(&keys::QUEUE_SIZE),
         },
@@ -174,8 +215,24 @@ fn settle(raw: &mut Raw) -> Config {
             count: raw.take(&keys::RETENTION_COUNT),
             bytes: raw.take(&keys::RETENTION_BYTES),
             age: raw.take(&keys::RETENTION_AGE),
+            flow_count: raw.take(&keys::FLOW_COUNT),
+            flow_bytes: raw.take(&keys::FLOW_BYTES),
+            flow_age: raw.take(&keys::FLOW_AGE),
             min_free: raw.take(&keys::MIN_FREE),
             floor: raw.take(&keys::FLOOR),
+        },
+        flows: FlowsConfig {
+            table_size: raw.take(&keys::FLOW_TABLE),
+            tcp_idle: raw.take(&keys::TCP_IDLE),
+            tcp_half_open: raw.take(&keys::TCP_HALF_OPEN),
+            tcp_closed: raw.take(&keys::TCP_CLOSED),
+            other_idle: raw.take(&keys::OTHER_IDLE),
+            active: raw.take(&keys::ACTIVE),
+            fold: raw.take(&keys::FOLD),
+        },
+        summary: SummaryConfig {
+            endpoints: raw.take(&keys::SUMMARY_ENDPOINTS),
+            conversations: raw.take(&keys::SUMMARY_CONVERSATIONS),
         },
         service: ServiceConfig {
             runtime_dir: raw.take(&keys::RUNTIME_DIR),

@@ -74,6 +74,16 @@ pub struct Health {
     pub growing: Counter,
     /// Since when the block that is being written waits, milliseconds since boot; 0 while none is.
     pub writing_since_ms: Counter,
+    /// Bytes of captures that were left to be read back, for the analyst lagged behind.
+    pub left: Counter,
+    /// The same that have been read back, or given up.
+    pub caught_up: Counter,
+    /// Packets analysed.
+    pub analysed: Counter,
+    /// Flows that are followed.
+    pub flows: Counter,
+    /// Flow records that are lost, since too many waited for a disk that refuses.
+    pub refused: Counter,
     /// Packets lost since the start.
     pub losses: LossCounters,
     /// Set while the index cannot follow.
@@ -116,6 +126,12 @@ impl Health {
         state.written = self.written.get();
         state.queue.waiting = self.waiting.get();
         state.losses = self.losses.get();
+        state.analysis = Analysing {
+            packets: self.analysed.get(),
+            left: self.left.get().saturating_sub(self.caught_up.get()),
+            flows: self.flows.get(),
+            records_lost: self.refused.get(),
+        };
         state.activity = told.state;
         state.recording = told.recording;
         // A write may hang as long as the disk does, and then nobody tells of it but the one who began.
@@ -178,6 +194,19 @@ pub struct Queue {
     pub seconds: Option<f64>,
 }
 
+/// The analyst.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Analysing {
+    /// Packets analysed.
+    pub packets: u64,
+    /// Bytes of captures that are recorded and not analysed yet.
+    pub left: u64,
+    /// Flows that are followed.
+    pub flows: u64,
+    /// Flow records that are lost, since too many waited for a disk that refuses.
+    pub records_lost: u64,
+}
+
 /// Space on the file system of the data directory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
@@ -227,6 +256,9 @@ pub struct ServiceState {
     pub oldest_unsynced_ms: Option<u64>,
     /// The queue between capture and recorder.
     pub queue: Queue,
+    /// The analyst.
+    #[serde(default)]
+    pub analysis: Analysing,
     /// The disk.
     pub disk: Option<Disk>,
     /// Whether the index has stopped following.

@@ -5,17 +5,81 @@
 //! suppresses repetitions for an hour, counting on.
 
 mod alerts;
+pub mod arp;
+pub mod beacon;
+mod bounded;
+pub mod brute_force;
+mod claims;
+pub mod credentials;
+pub mod dhcp;
+#[cfg(test)]
+mod dialogue;
+pub mod dns_dga;
+pub mod dns_tunnel;
+mod domains;
+pub mod filter;
 mod finding;
+pub mod flood;
+pub mod icmp_tunnel;
+mod ignore;
+pub mod large_transfer;
+pub mod local;
+pub mod long_connection;
+pub mod malformed;
+pub mod names;
+pub mod neighbour;
+pub mod odd_port;
+pub mod scan;
+mod settings;
 pub mod stream;
+mod talk;
+mod tap;
+pub mod traceroute;
+pub mod weak_tls;
+#[cfg(test)]
+mod wire;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use alerts::Alerts;
-pub use finding::{Finding, Key, Severity, Subject};
+pub use alerts::{Alerts, MAX_ACTIVE, SUPPRESSED};
+pub use bounded::{Bounded, Worth};
+pub use claims::ClaimLimits;
+pub use finding::{Evidence, Finding, Key, Severity, Subject};
+pub use ignore::IgnoreRule;
+pub use local::{Net, Nets};
+pub use settings::Settings;
+pub use tap::TapHealth;
 
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::Nanos;
+use crate::packet::addr::Addr;
 use crate::packet::decode::Packet;
+
+/// The ids of all detectors.
+pub const IDS: &[&str] = &[
+    "port_scan",
+    "host_sweep",
+    "stealth_scan",
+    "syn_flood",
+    "flood",
+    "arp_spoof",
+    "nd_spoof",
+    "rogue_ra",
+    "name_poisoning",
+    "dhcp_abuse",
+    "dns_tunnel",
+    "dns_dga",
+    "icmp_tunnel",
+    "beacon",
+    "brute_force",
+    "cleartext_credentials",
+    "weak_tls",
+    "odd_port",
+    "long_connection",
+    "large_transfer",
+    "malformed",
+    "traceroute",
+];
 
 /// A packet, decoded, in its flow.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +138,12 @@ impl Interest {
         Self(self.0 | other.0)
     }
 
+    /// The first without the second.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether they have a kind in common.
     #[inline]
     pub const fn meets(self, other: Self) -> bool {
@@ -85,11 +155,31 @@ impl Interest {
 #[derive(Debug, Clone)]
 pub struct Scene {
     /// Networks that are ours.
-    pub local: Vec<(crate::packet::addr::Addr, u8)>,
+    pub local: Nets,
     /// Whether each direction of the traffic is seen; if not, what rests on failed tries pauses.
     pub both_directions: bool,
     /// Whether we lose more than one packet in a hundred; then too.
     pub losing: bool,
+}
+
+impl Scene {
+    /// Whether an address is ours.
+    #[inline]
+    pub fn is_local(&self, addr: Addr) -> bool {
+        self.local.contain(addr)
+    }
+
+    /// Whether an answer that was not seen was not given.
+    #[inline]
+    pub fn sees_answers(&self) -> bool {
+        self.both_directions && !self.losing
+    }
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        Self { local: Nets::default(), both_directions: true, losing: false }
+    }
 }
 
 /// A detector. Its state can be saved and restored.

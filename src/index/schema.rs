@@ -7,7 +7,8 @@ use rusqlite::{Connection, ErrorCode, Result};
 const APPLICATION_ID: i64 = 0x5450_4b50;
 
 /// One step per schema version, the first from nothing. Never change one that was released: append.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE capture (
         number INTEGER PRIMARY KEY,
         name TEXT NOT NULL,
@@ -34,7 +35,22 @@ const MIGRATIONS: &[&str] = &["
         duration_ms INTEGER NOT NULL,
         reason TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    -- What is asked for most comes first: what lies behind it in a row need not be read.
+    CREATE TABLE summary (
+        number INTEGER PRIMARY KEY,
+        size INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        head BLOB NOT NULL,
+        protocols BLOB NOT NULL,
+        endpoints BLOB NOT NULL,
+        filter BLOB NOT NULL,
+        macs BLOB NOT NULL,
+        conversations BLOB NOT NULL
+    ) STRICT;
+",
+];
 
 /// The schema version of this Tapkeep.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

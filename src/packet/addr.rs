@@ -1,7 +1,12 @@
 //! Addresses as keys: small, uniform, quick to hash and to compare.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An IPv4 or IPv6 address in 16 bytes.
 ///
@@ -82,6 +87,52 @@ impl fmt::Display for Mac {
 impl fmt::Debug for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Mac {
+    type Err = NotAMac;
+
+    /// Six hexadecimal numbers of two digits, colons between.
+    fn from_str(text: &str) -> Result<Self, NotAMac> {
+        let error = || NotAMac(text.to_owned());
+        let mut mac = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut mac {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(error)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| error())?;
+        }
+        if parts.next().is_some() { Err(error()) } else { Ok(Self(mac)) }
+    }
+}
+
+/// The text is not a hardware address.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a hardware address: {0:?} (expected like 02:00:5e:10:00:01)")]
+pub struct NotAMac(String);
+
+impl Serialize for Addr {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Addr {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(from)?;
+        text.parse::<IpAddr>().map(Self::from).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

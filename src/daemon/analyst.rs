@@ -1,0 +1,437 @@
+//! The analyst thread: blocks to flow records, summaries and findings. The only owner of the flow files.
+//!
+//! It may lag behind as far as retention lets it: what it did not get in memory it reads back from the capture files, the same
+//! bytes through the same code. Nobody waits for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tracing::{debug, info, warn};
+
+use super::handover::{Intake, Unread, Work};
+use super::health::Health;
+use super::index::Update;
+use super::keep::Message;
+use super::readback::{ReadBack, Slice};
+use super::saved::Saved;
+use super::synced::Synced;
+use crate::detect::stream::{Output, Stream};
+use crate::detect::{Finding, Severity};
+use crate::flow::record::{FlowRecord, Stretches};
+use crate::flow::summary::{Summariser, SummaryLimits};
+use crate::packet::decode::decode;
+use crate::packet::{Frame, Place};
+use crate::store::block::Block;
+use crate::store::entry::Act;
+use crate::store::finding::KeptFinding;
+use crate::store::flow_file::{Extras, FlowWriter, Folder, Position, Told, should_fold};
+use crate::store::format::{FILE_HEADER, Format, records};
+use crate::store::layout::Layout;
+use crate::store::losses::Losses;
+use crate::store::names::CaptureName;
+use crate::store::recorder::Piece;
+use crate::sys::fs::Fs;
+
+/// How often the timers are looked at when nothing comes.
+const TURN: Duration = Duration::from_millis(200);
+
+/// How often folded flows are written.
+const FOLD: Duration = Duration::from_secs(5);
+
+/// How often the state of the detectors is saved for a restart.
+const SAVE: Duration = Duration::from_secs(300);
+
+/// What the analyst thread works with.
+pub(super) struct AnalystLoop {
+    /// What comes from the recorder.
+    pub intake: Intake,
+    /// The file system.
+    pub fs: Arc<dyn Fs>,
+    /// The data directory.
+    pub layout: Layout,
+    /// Where the stretches of older files lie that no record covers yet, oldest first.
+    pub left: VecDeque<Unread>,
+    /// The flow file.
+    pub writer: FlowWriter,
+    /// Flows and detectors.
+    pub stream: Stream,
+    /// The bounds of a summary.
+    pub limits: SummaryLimits,
+    /// Whether capture files are written.
+    pub saves: bool,
+    /// Whether floods of one-packet flows are folded.
+    pub fold: bool,
+    /// The index number that the next capture file would get.
+    pub next_number: u64,
+    /// Where findings go.
+    pub keeper: Sender<Message>,
+    /// Where summaries go.
+    pub index: Sender<Update>,
+    /// Counters.
+    pub health: Arc<Health>,
+    /// Set when the rest is to be left to the next start.
+    pub abandon: Arc<AtomicBool>,
+}
+
+/// Waits until what a crash left is salvaged, and may be read; `false` if the service ends before. What comes meanwhile waits in
+/// the files.
+pub(super) fn wait_for_salvage(salvaged: &Receiver<()>, abandon: &AtomicBool) -> bool {
+    while let Err(RecvTimeoutError::Timeout) = salvaged.recv_timeout(TURN) {
+        if abandon.load(Ordering::Relaxed) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Lets everything go unanalysed.
+pub(super) fn pass_by(intake: &Intake) {
+    for work in &intake.works {
+        if let Work::Block(block, _) = work {
+            intake.put_back(block);
+        }
+    }
+}
+
+/// Analyses until the recorder is done and all it wrote is analysed.
+pub(super) fn analyse(setup: AnalystLoop) {
+    let mut running = Running::new(setup);
+    while running.turn() {}
+    running.finish();
+}
+
+/// The capture file that the packets at hand are in.
+struct Current {
+    name: CaptureName,
+    /// Whether it is analysed from its first packet on, as a summary must be.
+    whole: bool,
+    /// Up to where it is analysed.
+    to: u64,
+}
+
+struct Running {
+    setup: AnalystLoop,
+    out: Output,
+    synced: Synced,
+    /// `None` where no capture files are written.
+    current: Option<Current>,
+    summariser: Summariser,
+    reading: Option<ReadBack>,
+    /// The last packet that was analysed.
+    analysed: Option<Place>,
+    /// Where the next packet lies that is in no file.
+    nowhere: Place,
+    /// Bytes of captures analysed since the flow file was begun.
+    captured: u64,
+    folder: Folder,
+    saved: Option<Place>,
+    look_due: Instant,
+    fold_due: Instant,
+    save_due: Instant,
+}
+
+impl Running {
+    fn new(setup: AnalystLoop) -> Self {
+        let now = Instant::now();
+        let (look_due, fold_due, save_due) = (now, now + FOLD, now + SAVE);
+        let summariser = Summariser::new(setup.limits);
+        let nowhere = Place { file: setup.next_number, offset: 0 };
+        Self {
+            setup,
+            out: Output::default(),
+            synced: Synced::default(),
+            current: None,
+            summariser,
+            reading: None,
+            analysed: None,
+            nowhere,
+            captured: 0,
+            folder: Folder::default(),
+            saved: None,
+            look_due,
+            fold_due,
+            save_due,
+        }
+    }
+
+    /// Does what comes next; `false` when nothing will.
+    fn turn(&mut self) -> bool {
+        if self.setup.abandon.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.look();
+        if self.setup.writer.is_full() {
+            // The disk refuses, or the captures are not synced: what comes meanwhile waits in the files.
+            std::thread::sleep(TURN);
+        } else if self.reading.is_some() {
+            self.read_on();
+        } else if let Some(unread) = self.setup.left.pop_front() {
+            self.read_back(unread);
+        } else {
+            match self.setup.intake.works.recv_timeout(TURN) {
+                Ok(work) => self.take(work),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        self.collect();
+        true
+    }
+
+    fn take(&mut self, work: Work) {
+        match work {
+            Work::Block(block, pieces) => {
+                if pieces.is_empty() {
+                    self.unrecorded(&block);
+                }
+                for piece in &pieces {
+                    self.recorded(&block, piece);
+                }
+                self.setup.intake.put_back(block);
+            }
+            Work::Unread(unread) => self.read_back(unread),
+            Work::End(name) => {
+                if self.current.as_ref().is_some_and(|current| current.name == name) {
+                    self.end_file();
+                }
+            }
+            Work::Tick(now) => {
+                let up = i64::try_from(now.up.as_nanos()).unwrap_or(i64::MAX);
+                self.setup.stream.tick(up, now.wall, &mut self.out);
+            }
+            Work::Lost(losses) => self.setup.writer.book(losses),
+        }
+    }
+
+    fn recorded(&mut self, block: &Block, piece: &Piece) {
+        self.synced.watch(piece.name.number(), Some(&piece.durability));
+        self.enter(piece.name, piece.offset);
+        let bytes = &block.bytes()[piece.run.clone()];
+        for (at, frame) in records(bytes) {
+            let place = Place { file: piece.name.number(), offset: piece.offset + at as u64 };
+            self.packet(block.format(), place, &frame);
+        }
+        self.leave(piece.offset + bytes.len() as u64);
+    }
+
+    fn unrecorded(&mut self, block: &Block) {
+        for (at, frame) in records(block.bytes()) {
+            let place = Place { offset: self.nowhere.offset + at as u64, ..self.nowhere };
+            self.packet(block.format(), place, &frame);
+        }
+        self.nowhere.offset += block.bytes().len() as u64;
+        self.captured += block.bytes().len() as u64;
+        self.analysed = Some(self.nowhere);
+    }
+
+    #[inline]
+    fn packet(&mut self, format: Format, place: Place, frame: &Frame<'_>) {
+        let packet = decode(format.link, frame.data, frame.wire_len);
+        self.summariser.packet(&packet, frame.nanos(format.precision), frame.wire_len);
+        self.setup.stream.packet(&packet, place, frame, format.precision, &mut self.out);
+    }
+
+    /// Goes on in a file, or begins another.
+    fn enter(&mut self, name: CaptureName, offset: u64) {
+        if self.current.as_ref().is_some_and(|current| current.name == name && current.to == offset) {
+            return;
+        }
+        self.end_file();
+        self.current = Some(Current { name, whole: offset == FILE_HEADER as u64, to: offset });
+    }
+
+    fn leave(&mut self, to: u64) {
+        if let Some(current) = &mut self.current {
+            self.captured += to.saturating_sub(current.to);
+            current.to = to;
+            self.analysed = Some(Place { file: current.name.number(), offset: to });
+        }
+    }
+
+    /// Hands the summary of a file on that is analysed to its end.
+    fn end_file(&mut self) {
+        let Some(Current { name, whole, to }) = self.current.take() else { return };
+        let done = std::mem::replace(&mut self.summariser, Summariser::new(self.setup.limits));
+        if whole {
+            let summary = Box::new(done.summary().encode(&self.setup.limits));
+            // An index that lags behind misses it, and makes it of the file later.
+            let _ = self.setup.index.try_send(Update::Summary { number: name.number(), size: to, summary });
+        }
+    }
+
+    fn read_back(&mut self, unread: Unread) {
+        let name = unread.name;
+        self.synced.watch(name.number(), unread.durability.as_ref());
+        match ReadBack::open(self.setup.fs.as_ref(), &self.setup.layout, unread.clone()) {
+            Ok(reading) => {
+                self.enter(name, unread.from);
+                self.reading = Some(reading);
+            }
+            Err(error) => self.give_up(&unread, &error.to_string()),
+        }
+    }
+
+    fn read_on(&mut self) {
+        let Some(mut reading) = self.reading.take() else { return };
+        let (number, left) = (reading.rest.name.number(), reading.rest.len());
+        let slice = reading.slice(|format, offset, frame| {
+            self.packet(format, Place { file: number, offset }, frame);
+        });
+        self.leave(reading.rest.from);
+        self.setup.health.caught_up.add(left - reading.rest.len());
+        match slice {
+            Ok(Slice { over: true }) => self.setup.health.caught_up.add(reading.rest.len()),
+            Ok(_) => self.reading = Some(reading),
+            Err(error) => self.give_up(&reading.rest, &error.to_string()),
+        }
+    }
+
+    /// Counts packets that can be read no more: most often because retention was faster.
+    fn give_up(&mut self, unread: &Unread, why: &str) {
+        let lost = Losses { analysis: Some(unread.packets), ..Losses::NONE };
+        warn!("{}: {} packets could not be analysed: {why}", unread.name, unread.packets);
+        self.setup.health.losses.add(&lost);
+        self.setup.health.caught_up.add(unread.len());
+        self.setup.writer.book(lost);
+    }
+
+    /// Takes what the stream has given.
+    fn collect(&mut self) {
+        let fold = self.setup.fold && should_fold(self.setup.writer.size(), self.captured);
+        for mut record in self.out.records.drain(..) {
+            if !self.setup.saves {
+                record.captures = Stretches::default();
+            }
+            if fold && is_lone_packet(&record) {
+                fold_record(&mut self.folder, &record);
+            } else if self.setup.writer.append(&record, record.captures.last_place()).is_err() {
+                self.setup.health.refused.add(1);
+            }
+        }
+        for finding in self.out.findings.drain(..) {
+            tell_finding(&finding);
+            match KeptFinding::new(&finding) {
+                Ok(finding) => drop(self.setup.keeper.send(Message::Note(Act::Finding { finding }))),
+                Err(error) => warn!("keep finding {}: {error}", finding.id),
+            }
+        }
+        let oldest_open = self.setup.stream.oldest_open();
+        self.setup.writer.set_position(Position { analysed: self.analysed, oldest_open });
+    }
+
+    /// Looks at the timers.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if now < self.look_due {
+            return;
+        }
+        self.look_due = now + TURN;
+        self.write_folds(now);
+        let upto = self.synced.upto();
+        self.setup.writer.captures_synced(upto);
+        self.setup.writer.tick();
+        if self.setup.writer.wants_rotation() {
+            let extras = self.extras();
+            self.setup.writer.rotate(extras);
+        }
+        self.take_told();
+        self.tell();
+        if now >= self.save_due {
+            self.save_due = now + SAVE;
+            self.save();
+        }
+    }
+
+    /// Writes what was folded, each second at the most.
+    fn write_folds(&mut self, now: Instant) {
+        if self.folder.is_empty() || now < self.fold_due {
+            return;
+        }
+        self.fold_due = now + FOLD;
+        for fold in self.folder.take() {
+            let _ = self.setup.writer.append_fold(&fold, None);
+        }
+    }
+
+    /// What the footer of the flow file gets: where no captures are written it alone can tell what there was.
+    fn extras(&mut self) -> Extras {
+        self.captured = 0;
+        if self.setup.saves {
+            return Extras::default();
+        }
+        let done = std::mem::replace(&mut self.summariser, Summariser::new(self.setup.limits));
+        Extras { summary: Some(done.summary().encode(&self.setup.limits).to_json()), filter: None }
+    }
+
+    fn take_told(&mut self) {
+        for told in self.setup.writer.take_told() {
+            match told {
+                Told::Sealed(entry) => {
+                    self.captured = 0;
+                    let _ = self.setup.keeper.send(Message::Sealed(entry));
+                }
+                Told::Failed(error) => warn!("{error}; trying again"),
+                Told::Recovered => info!("flow records are written again"),
+                Told::Aside(name) => warn!("the growing flow file was none; put aside as {name}"),
+            }
+        }
+    }
+
+    /// Tells how far it is.
+    fn tell(&self) {
+        let counts = self.setup.stream.counts();
+        self.setup.health.flows.set(counts.flows.flows);
+        self.setup.health.analysed.set(counts.packets);
+    }
+
+    /// Saves the state of the detectors.
+    fn save(&mut self) {
+        if self.analysed == self.saved {
+            return;
+        }
+        let state = Saved::new(self.analysed, self.setup.stream.save());
+        match state.write(self.setup.fs.as_ref(), &self.setup.layout) {
+            Ok(()) => self.saved = self.analysed,
+            Err(error) => warn!("save the state of the detectors: {error}; trying again in {SAVE:?}"),
+        }
+    }
+
+    /// Ends all flows, writes what there is, and seals.
+    fn finish(mut self) {
+        if self.setup.abandon.load(Ordering::Relaxed) {
+            return;
+        }
+        self.end_file();
+        self.save();
+        self.setup.stream.finish(&mut self.out);
+        self.collect();
+        self.setup.writer.captures_synced(self.synced.upto());
+        self.fold_due = Instant::now();
+        self.write_folds(Instant::now());
+        let extras = self.extras();
+        if !self.setup.writer.finish(extras) {
+            warn!("flow records that could not be written are made again at the next start");
+        }
+        self.take_told();
+    }
+}
+
+/// Whether the record is a flow of one packet.
+fn is_lone_packet(record: &FlowRecord) -> bool {
+    record.orig_packets == 1 && record.resp_packets == 0 && record.part == 0 && record.last_part
+}
+
+fn fold_record(folder: &mut Folder, record: &FlowRecord) {
+    folder.add(record.src_ip, record.orig_packets, record.orig_bytes, record.start, record.end);
+}
+
+fn tell_finding(finding: &Finding) {
+    let Finding { detector, severity, summary, .. } = finding;
+    match severity {
+        Severity::Info => debug!("{detector}: {summary}"),
+        _ => info!("{detector} ({severity:?}): {summary}"),
+    }
+}
