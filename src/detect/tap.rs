@@ -189,7 +189,3 @@ impl Tap {
         }
     }
 }
-
-fn missed(record: &FlowRecord) -> u64 {
-    record.missed_bytes.unwrap_or(0)
-}
