@@ -301,7 +301,7 @@ fn read_on(
         }
         let synced = packets[nth.saturating_sub(lag)].arrival.place;
         let next =
-            notes.records[pending..].iter().take_while(|record| record.captures.last() <= Some(synced));
+            notes.records[pending..].iter().take_while(|record| record.captures.last_place() <= Some(synced));
         pending += next.count();
         if nth + checkpoint <= crash {
             let first =

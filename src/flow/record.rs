@@ -72,7 +72,7 @@ impl Stretches {
     }
 
     /// Where the last packet lies.
-    pub fn last(&self) -> Option<Place> {
+    pub fn last_place(&self) -> Option<Place> {
         self.0.last().map(|&Stretch(file, _, offset)| Place { file, offset })
     }
 }
@@ -219,8 +219,13 @@ fn is_nowhere(captures: &Stretches) -> bool {
     captures.0.is_empty()
 }
 
-/// The usual name of an IP protocol, if it has one.
-pub fn transport_name(proto: u8) -> Option<&'static str> {
+/// The name of an IP protocol; of one that has no usual name, its number.
+pub fn transport_name(proto: u8) -> Cow<'static, str> {
+    usual_name(proto).map_or_else(|| proto.to_string().into(), Into::into)
+}
+
+/// The usual name of an IP protocol.
+pub(super) fn usual_name(proto: u8) -> Option<&'static str> {
     Some(match proto {
         0 => "hopopt",
         1 => "icmp",

@@ -42,7 +42,7 @@ impl Resumed {
     pub(super) fn new(written: &[FlowRecord], idle: Nanos) -> Self {
         let mut all = Self { idle, ..Self::default() };
         for record in written {
-            let Some(until) = record.captures.last() else { continue };
+            let Some(until) = record.captures.last_place() else { continue };
             all.until = all.until.max(until);
             let known = all.keys.entry(record.key().0).or_insert(Written { until, open: None });
             known.until = known.until.max(until);

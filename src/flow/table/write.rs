@@ -1,6 +1,6 @@
 //! Flows to records.
 
-use super::super::record::transport_name;
+use super::super::record::usual_name;
 use super::*;
 use crate::packet::community_id::Tuple;
 
@@ -27,7 +27,7 @@ impl Flow {
             dst_mac: self.macs.map(|macs| macs.1),
             vlan: self.key.vlan,
             proto: self.key.proto,
-            transport: transport_name(self.key.proto).map(Into::into),
+            transport: usual_name(self.key.proto).map(Into::into),
             icmp_type: self.icmp.map(|icmp| icmp.0),
             icmp_code: self.icmp.map(|icmp| icmp.1),
             app: self.app.map(|(app, _)| app.name().into()),
