@@ -303,14 +303,14 @@ impl Search<'_> {
         let doubtful = facts.and_then(|facts| facts.doubtful_from).unwrap_or(u64::MAX);
         let len = file.size.min(doubtful);
         let seen = peek(open);
-        match (seen.footer, facts) {
+        let in_order = facts.is_none_or(|facts| facts.state == State::Sealed);
+        match (seen.footer.filter(|_| in_order), facts) {
             (Some(footer), _) => {
                 let analysed = seen.position.and_then(|position| position.analysed);
                 Seen { len, position: seen.position, analysed, last: footer.last }
             }
             (None, Some(facts)) => {
-                let position = if doubtful == u64::MAX { seen.position } else { None };
-                let position = position.or_else(|| Some(Found::read(open, len).position));
+                let position = Some(Found::read(open, len).position);
                 Seen { len, position, analysed: facts.analysed, last: facts.last }
             }
             (None, None) => {
