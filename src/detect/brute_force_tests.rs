@@ -33,10 +33,20 @@ fn ssh_on_a_strange_port_quick_and_slow() {
     for (tries, gap) in [(7, 4), (22, 40)] {
         let mut made = Made::default();
         for number in 0..tries {
-            ssh(&mut made, i64::from(number) * gap * S, 30_000 + number, 900 + usize::from(number % 5) * 8, 1200);
+            ssh(
+                &mut made,
+                i64::from(number) * gap * S,
+                30_000 + number,
+                900 + usize::from(number % 5) * 8,
+                1200,
+            );
         }
         let found = made.found(ID);
-        assert_eq!(brief(&found), [(Severity::Medium, "198.51.100.7", "192.168.1.5", Some(2222))], "{tries} {gap}");
+        assert_eq!(
+            brief(&found),
+            [(Severity::Medium, "198.51.100.7", "192.168.1.5", Some(2222))],
+            "{tries} {gap}"
+        );
     }
 }
 
@@ -89,8 +99,12 @@ fn a_few_mistakes_are_none() {
 
 #[test]
 fn each_protocol_says_no_in_its_own_way() {
-    let smb2 = [&[0, 0, 0, 73][..], b"\xfeSMB", &[64, 0, 0, 0], &0xc000_006d_u32.to_le_bytes(), &[1, 0], &[0; 50]].concat();
-    let more = [&[0, 0, 0, 73][..], b"\xfeSMB", &[64, 0, 0, 0], &0xc000_0016_u32.to_le_bytes(), &[1, 0], &[0; 50]].concat();
+    let smb2 =
+        [&[0, 0, 0, 73][..], b"\xfeSMB", &[64, 0, 0, 0], &0xc000_006d_u32.to_le_bytes(), &[1, 0], &[0; 50]]
+            .concat();
+    let more =
+        [&[0, 0, 0, 73][..], b"\xfeSMB", &[64, 0, 0, 0], &0xc000_0016_u32.to_le_bytes(), &[1, 0], &[0; 50]]
+            .concat();
     let ldap = |code| [0x30, 12, 2, 1, 1, 0x61, 7, 10, 1, code, 4, 0, 4, 0];
     let cases: &[(App, &[u8], bool)] = &[
         (Level::Smtp, b"535 5.7.8 Error: authentication failed\r\n", true),
@@ -122,7 +136,11 @@ fn http_basic_counts_when_it_was_refused() {
     for number in 1..=8 {
         let at = number * S;
         let secret = ["dTphYQ==", "dTphYg=="][number as usize % 2];
-        session.client(&mut made, at, format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {secret}\r\n\r\n"));
+        session.client(
+            &mut made,
+            at,
+            format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {secret}\r\n\r\n"),
+        );
         session.server(&mut made, at + MS, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
     }
     session.close(&mut made, 20 * S);

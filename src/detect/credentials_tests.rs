@@ -44,7 +44,11 @@ fn text_protocols_are_read_however_they_are_cut() {
     let [jane, secret] = ["jane", "s3cr3t"].map(|text| STANDARD.encode(text));
     let cases = [
         (Level::Ftp, "SYST\r\nUSER jane\r\nPASS s3cr3t\r\nLIST\r\n".into(), one("FTP login", "jane")),
-        (Level::Pop, "CAPA\r\nuser jane\r\npass s3cr3t with blanks\r\nQUIT\r\n".into(), one("POP3 login", "jane")),
+        (
+            Level::Pop,
+            "CAPA\r\nuser jane\r\npass s3cr3t with blanks\r\nQUIT\r\n".into(),
+            one("POP3 login", "jane"),
+        ),
         (Level::Pop, format!("AUTH\r\nAUTH PLAIN\r\n{plain}\r\nQUIT\r\n"), one("POP3 AUTH PLAIN", "jane")),
         (Level::Pop, format!("AUTH LOGIN\r\n{jane}\r\n{secret}\r\n"), one("POP3 AUTH LOGIN", "jane")),
         (Level::Smtp, format!("EHLO a\r\nAUTH PLAIN {plain}\r\n"), one("SMTP AUTH PLAIN", "jane")),
@@ -94,7 +98,8 @@ fn telnet_is_read_a_character_a_packet() {
 
 #[test]
 fn headers_binds_and_communities_are_found() {
-    let basic = |line: &str| basic_credentials(format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n").as_bytes());
+    let basic =
+        |line: &str| basic_credentials(format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n").as_bytes());
     assert_eq!(basic("Authorization: Basic dGVzdDoxMjM0"), Some(Some("test".into())));
     assert_eq!(basic("authorization:basic   dGVzdDoxMjM0"), Some(Some("test".into())));
     assert_eq!(basic("Proxy-Authorization: Basic OnNlY3JldA=="), Some(None));
@@ -139,15 +144,16 @@ fn the_logins_of_the_corpora_are_named() {
     for (name, expected) in [
         ("atk-ftp-bruteforce.pcap", &[("192.168.56.1", "192.168.56.101", "bro")][..]),
         ("cred-telnet.pcap", &[("192.168.0.2", "192.168.0.1", "fake")]),
-        ("cred-pop3.pcap", &[
-            ("192.168.0.4", "212.227.15.166", "digitalinvestigator@networksims.com"),
-        ]),
+        ("cred-pop3.pcap", &[("192.168.0.4", "212.227.15.166", "digitalinvestigator@networksims.com")]),
         ("cred-http-basic.pcap", &[("172.24.133.205", "172.24.133.205", "test")]),
-        ("atk-portscan-plc.pcap", &[
-            ("10.200.1.86", "10.50.1.52", "admin"),
-            ("10.200.1.193", "10.50.1.52", "USER"),
-            ("10.200.1.174", "10.50.1.52", "herbert_derp"),
-        ]),
+        (
+            "atk-portscan-plc.pcap",
+            &[
+                ("10.200.1.86", "10.50.1.52", "admin"),
+                ("10.200.1.193", "10.50.1.52", "USER"),
+                ("10.200.1.174", "10.50.1.52", "herbert_derp"),
+            ],
+        ),
     ] {
         let Some(found) = in_corpus(name, ID) else { return };
         let found = loud(found);
@@ -164,7 +170,9 @@ fn the_logins_of_the_corpora_are_named() {
     let Some(found) = in_corpus("atk-ftp-bruteforce.pcap", ID) else { return };
     assert_eq!(found.iter().map(|finding| finding.count).collect::<Vec<_>>(), [30]);
     let Some(found) = in_corpus("mix-emix.pcap", ID) else { return };
-    assert!(found.iter().any(|finding| finding.severity == Severity::Info && finding.summary.contains("\"ftp\"")));
+    assert!(
+        found.iter().any(|finding| finding.severity == Severity::Info && finding.summary.contains("\"ftp\""))
+    );
 }
 
 #[test]

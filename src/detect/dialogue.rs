@@ -53,7 +53,15 @@ impl Made {
         self.ip(at, from.0, to.0, 17, &[&head, payload].concat());
     }
 
-    pub(super) fn echo(&mut self, at: Nanos, from: [u8; 4], to: [u8; 4], reply: bool, number: u16, data: &[u8]) {
+    pub(super) fn echo(
+        &mut self,
+        at: Nanos,
+        from: [u8; 4],
+        to: [u8; 4],
+        reply: bool,
+        number: u16,
+        data: &[u8],
+    ) {
         let kind = if reply { 0 } else { 8 };
         let rest = [77_u16, number].map(u16::to_be_bytes).concat();
         let sum = checksum(&[&[kind, 0], &rest, data]);
@@ -196,7 +204,11 @@ pub(super) fn in_corpus(name: &str, detector: &str) -> Option<Vec<Finding>> {
 /// Checks that tshark takes a finding's filter, and that it selects packets.
 pub(super) fn selects(capture: &Path, finding: &Finding) {
     let filter = &finding.filter;
-    let tshark = Command::new("tshark").arg("-r").arg(capture).args(["-Y", filter, "-T", "fields", "-e", "frame.number"]).output();
+    let tshark = Command::new("tshark")
+        .arg("-r")
+        .arg(capture)
+        .args(["-Y", filter, "-T", "fields", "-e", "frame.number"])
+        .output();
     let Ok(out) = tshark else {
         skip::<()>("no tshark");
         return;
@@ -209,7 +221,10 @@ pub(super) fn selects(capture: &Path, finding: &Finding) {
 /// Severity, source, destination and port of each: what tests compare.
 pub(super) fn brief(found: &[Finding]) -> Vec<(Severity, &str, &str, Option<u16>)> {
     let text = |end: &Option<String>| end.as_deref().unwrap_or("-").to_owned().leak() as &str;
-    found.iter().map(|finding| (finding.severity, text(&finding.src), text(&finding.dst), finding.port)).collect()
+    found
+        .iter()
+        .map(|finding| (finding.severity, text(&finding.src), text(&finding.dst), finding.port))
+        .collect()
 }
 
 /// Those from low up.

@@ -60,7 +60,9 @@ fn pairs_are_bounded_and_survive_a_restart() {
     let mut detector = LargeTransfers::new(Limits { pairs: 16, ..Limits::default() });
     for number in 0..100 {
         let other = Addr::v4([203, 0, 113, number]);
-        detector.pairs.entry((Addr::v4(US), other), 0, || Sent { bytes: 1 << (20 + number / 25), ..Sent::default() });
+        detector
+            .pairs
+            .entry((Addr::v4(US), other), 0, || Sent { bytes: 1 << (20 + number / 25), ..Sent::default() });
     }
     assert!(detector.pairs.len() <= 16 && detector.saturated() >= 84);
     let mut other = LargeTransfers::new(Limits::default());
