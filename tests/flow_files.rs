@@ -6,23 +6,29 @@
 mod support;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::clock::FakeClock;
 use support::rig::layout;
 use support::sim::{Fault, SimFs};
 use tapkeep::daemon::setup::DataDirectory;
-use tapkeep::flow::record::FlowRecord;
+use tapkeep::flow::record::{FlowRecord, Stretch, Stretches};
 use tapkeep::packet::Place;
 use tapkeep::store::entry::Act;
+use tapkeep::store::facts::State;
 use tapkeep::store::flow_file::{
-    Extras, FlowItem, FlowReader, FlowWriter, Kind, Position, Resumed, Settings, Told, flow_sources,
+    Extras, FlowItem, FlowReader, FlowWriter, Fold, Follower, Kind, Position, Resumed, Settings, Told,
+    flow_sources,
 };
+use tapkeep::store::keeper::{Keeper, Kept};
 use tapkeep::store::ledger;
+use tapkeep::store::retention::FlowLimits;
 use tapkeep::store::sequence::Trust;
 use tapkeep::sys::fs::{Fs, FsFile};
 
@@ -381,4 +387,230 @@ fn records_are_written_once_their_captures_are_synced_and_rotated() {
     let (_, resumed) = world.open(settings).unwrap();
     assert_eq!(resumed.position, Position { analysed: Some(place(200)), oldest_open: None });
     assert!(resumed.records.is_empty() && resumed.salvaged.is_none());
+}
+
+/// A part of a long flow.
+fn part(n: u64, part: u32, last: bool, at: Place) -> FlowRecord {
+    let mut record = record(n);
+    (record.part, record.last_part) = (part, last);
+    record.captures = Stretches(vec![Stretch(at.file, at.offset, at.offset)]);
+    record
+}
+
+#[test]
+fn a_start_hears_of_flows_that_may_go_on_and_of_records_behind_its_position() {
+    let world = World::new();
+    let settings = Settings { rotation_size: 3_000, ..Settings::default() };
+    let (mut writer, _) = world.open(settings).unwrap();
+    writer.captures_synced(place(10_000));
+    // A flow that has given two parts, one that is over since, and many that are over.
+    writer.append(&part(1, 0, false, place(1)), None).unwrap();
+    writer.append(&part(2, 0, false, place(2)), None).unwrap();
+    for n in 10..30 {
+        writer.append(&record(n), Some(place(n))).unwrap();
+    }
+    writer.append(&part(1, 1, false, place(31)), None).unwrap();
+    writer.append(&part(2, 1, true, place(32)), None).unwrap();
+    for n in 40..60 {
+        writer.append(&record(n), Some(place(n))).unwrap();
+    }
+    writer.set_position(Position { analysed: Some(place(60)), oldest_open: Some(place(55)) });
+    assert!(writer.sync());
+    writer.tick();
+    let rotations = writer.take_told().iter().filter(|told| matches!(told, Told::Sealed(_))).count();
+    assert!(rotations > 0, "the parts lie in several files");
+    drop(writer);
+    let (_, resumed) = world.open(settings).unwrap();
+    let told: Vec<_> = resumed.records.iter().map(|record| (record.flow_id.clone(), record.part)).collect();
+    let expected: Vec<_> =
+        std::iter::once((record(1).flow_id, 1)).chain((55..60).map(|n| (record(n).flow_id, 0))).collect();
+    assert_eq!(told, expected);
+    assert_eq!(resumed.missing, 0);
+}
+
+#[test]
+fn a_stranger_in_the_growing_files_place_is_put_aside() {
+    let world = World::new();
+    world.fs.plant(layout().flow_file(), b"{\"my\": \"own file\"}\n");
+    let (mut writer, resumed) = world.open(Settings::default()).unwrap();
+    let told = writer.take_told();
+    let [Told::Aside(name)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(world.fs.contents(layout().flows().join(name)).unwrap(), b"{\"my\": \"own file\"}\n");
+    assert!(resumed.records.is_empty() && writer.finish(Extras::default()));
+    assert!(world.fs.contents(layout().flow_file()).unwrap().len() > 200);
+    assert!(world.acts().iter().any(|act| matches!(act, Act::Damage { .. })));
+}
+
+#[test]
+fn a_follower_misses_and_repeats_nothing_across_rotations_and_restarts() {
+    let world = World::new();
+    let settings = Settings { rotation_size: 5_000, ..Settings::default() };
+    let mut follower = Follower::new(&world.fs, &layout()).unwrap();
+    let mut told = Vec::new();
+    for start in 0..4 {
+        let (mut writer, _) = world.open(settings).unwrap();
+        writer.captures_synced(place(10_000));
+        for n in start * 50..start * 50 + 50 {
+            writer.append(&record(n), Some(place(n))).unwrap();
+            if n % 7 == 0 {
+                world.clock.advance(2 * SECOND);
+                writer.tick();
+            }
+            if n % 11 == 0 {
+                follower
+                    .poll(&world.fs, &layout(), |_, object| {
+                        told.extend(object.outline().map(|outline| outline.flow_id.into_owned()));
+                    })
+                    .unwrap();
+            }
+        }
+        // Every other time it ends like a crash of the process.
+        if start % 2 == 0 {
+            assert!(writer.finish(Extras::default()));
+        } else {
+            assert!(writer.sync());
+        }
+    }
+    follower
+        .poll(&world.fs, &layout(), |_, object| {
+            told.extend(object.outline().map(|outline| outline.flow_id.into_owned()));
+        })
+        .unwrap();
+    assert_eq!(told, (0..200).map(|n| record(n).flow_id).collect::<Vec<_>>());
+    assert_eq!(follower.take_overtaken(), 0);
+}
+
+#[test]
+fn retention_takes_the_oldest_flow_files_and_the_ledger_knows() {
+    let world = World::new();
+    let settings = Settings { rotation_size: 5_000, ..Settings::default() };
+    let (mut writer, _) = world.open(settings).unwrap();
+    for n in 0..100 {
+        writer.append(&record(n), None).unwrap();
+    }
+    assert!(writer.finish(Extras::default()));
+    let fs: Arc<SimFs> = Arc::new(world.fs.clone());
+    let clock = Arc::new(world.clock.clone());
+    let data = DataDirectory::begin(fs.clone(), clock.clone(), layout(), None, true).unwrap();
+    let new = |data: &DataDirectory| {
+        Keeper::new(fs.clone(), layout(), data.ledger.clone(), clock.clone(), &data.entries, None, 1 << 20)
+            .unwrap()
+    };
+    let mut keeper = new(&data);
+    let files: Vec<_> = keeper.catalog().flows().cloned().collect();
+    assert!(files.len() > 4 && files.iter().all(|facts| facts.state == State::Sealed), "{files:?}");
+    assert_eq!(files.iter().map(|facts| facts.records).sum::<u64>(), 100);
+    assert!(keeper.enforce(0, true).unwrap().is_empty(), "no limits yet");
+    let limits = FlowLimits { count: Some(2), bytes: None, age: None, rotation_size: 5_000 };
+    keeper.set_flow_limits(Some(limits));
+    let evicted: Vec<_> = keeper
+        .enforce(0, true)
+        .unwrap()
+        .iter()
+        .map(|kept| if let Kept::FlowEvicted(name, ..) = kept { *name } else { panic!("{kept:?}") })
+        .collect();
+    assert_eq!(evicted, files[..files.len() - 2].iter().map(|facts| facts.name).collect::<Vec<_>>());
+    assert!(evicted.iter().all(|name| world.fs.contents(layout().flows().join(name.to_string())).is_none()));
+    let told = world.acts().iter().filter(|act| matches!(act, Act::FlowEvict { .. })).count();
+    assert_eq!(told, evicted.len());
+    let rows = keeper.catalog().flow_rows();
+    let anew = DataDirectory::begin(fs.clone(), clock.clone(), layout(), None, true).unwrap();
+    assert_eq!(new(&anew).catalog().flow_rows(), rows);
+    // Without a ledger the files tell of themselves.
+    drop(writer);
+    world.fs.remove(&layout().ledger()).unwrap();
+    let without = DataDirectory::begin(fs.clone(), clock.clone(), layout(), None, true).unwrap();
+    let mut keeper = new(&without);
+    while keeper.reconcile().is_some() {}
+    let facts: Vec<_> = keeper.catalog().flows().cloned().collect();
+    assert_eq!(facts, files[files.len() - 2..]);
+}
+
+/// The Python programs in the document: the reader of sequences, and SQL.
+fn scripts() -> Vec<String> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/FORMAT.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    document.split("```python\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn python(script: &str, modules: &Path, file: &Path) -> Result<Vec<Value>, String> {
+    let run =
+        Command::new("python3").arg("-c").arg(script).arg(file).env("PYTHONPATH", modules).output().unwrap();
+    if !run.status.success() {
+        return Err(String::from_utf8_lossy(&run.stderr).into_owned());
+    }
+    let text = String::from_utf8(run.stdout).unwrap();
+    Ok(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+/// A real flow file of 500 records, and the directory that it lies in.
+fn written() -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = DataDirectory::lock(dir.path()).unwrap().open(None, false).unwrap();
+    let (fs, layout, clock) = (data.fs.clone(), data.layout.clone(), data.clock.clone());
+    let (mut writer, _) =
+        FlowWriter::open(fs, layout, data.ledger.clone(), clock, &data.entries, Settings::default()).unwrap();
+    for n in 0..500 {
+        writer.append(&record(n), None).unwrap();
+    }
+    let fold = Fold { src_ip: None, flows: 3, packets: 3, bytes: 180, first: Some(0), last: Some(1) };
+    writer.append_fold(&fold, None).unwrap();
+    assert!(writer.finish(Extras::default()));
+    let files = std::fs::read_dir(dir.path().join("flows")).unwrap();
+    let path = files.map(|file| file.unwrap().path()).next().unwrap();
+    (dir, path)
+}
+
+#[test]
+fn the_reader_in_the_document_reads_flow_files() {
+    let scripts = scripts();
+    assert!(scripts[0].lines().filter(|line| !line.is_empty()).count() < 40, "the reader is to be short");
+    let (_dir, path) = written();
+    let told = python(&scripts[0], Path::new(""), &path).unwrap();
+    assert_eq!(told[0][2]["format"], "tapkeep-flows");
+    for (n, line) in told[1..501].iter().enumerate() {
+        assert_eq!((&line[1], &line[2]), (&json!(true), &serde_json::to_value(record(n as u64)).unwrap()));
+    }
+    assert_eq!(told[501][2]["folded"]["flows"], 3);
+    let footer = &told[502][2]["footer"];
+    assert_eq!(
+        (&footer["records"], &footer["folded"], &footer["packets"]),
+        (&json!(500), &json!(3), &json!(503))
+    );
+    assert_eq!(told.len(), 503);
+}
+
+#[test]
+fn a_current_sqlite_answers_sql_from_flow_files() {
+    if !support::require(&["python3"]) {
+        return;
+    }
+    let modules = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+    let has = |modules: &Path| {
+        python(
+            "import apsw; apsw.Connection(':memory:').execute(\"SELECT jsonb('1')\")",
+            modules,
+            Path::new(""),
+        )
+    };
+    if has(&modules).is_err() {
+        let install = Command::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"])
+            .arg(&modules)
+            .arg("apsw")
+            .output();
+        let _ = install;
+    }
+    if let Err(problem) = has(&modules) {
+        let text = format!("SKIPPED: SQL over flow files needs apsw, and pip cannot install it: {problem}\n");
+        assert!(
+            std::env::var("TAPKEEP_TEST_REQUIRE").as_deref() != Ok("1") && std::env::var("CI").is_err(),
+            "{text}"
+        );
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return;
+    }
+    let (_dir, path) = written();
+    let bytes: u64 = (0..500).map(|n| record(n).orig_bytes).sum();
+    assert_eq!(python(&scripts()[1], &modules, &path).unwrap(), [json!(["10.0.0.1", 500, bytes])]);
 }

@@ -237,3 +237,7 @@ fn footer_at(file: &dyn FsFile, since: u64, len: u64) -> Option<Footer> {
     let alone = Kind::of(bytes.get(footer..)?) == Kind::Checkpoint;
     alone.then(|| Footer::read(&bytes[..footer])).flatten()
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;
