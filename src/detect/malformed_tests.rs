@@ -49,8 +49,9 @@ fn each_impossible_packet_is_found_for_what_it_is() {
         assert_eq!(brief(&found), [("malformed", severity, Some(src), None)], "{words}");
         assert!(found[0].summary.contains(words), "{}", found[0].summary);
     }
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let mut wire = Wire::default();
-    wire.push(0, eth(mac(1), mac(2), 0x86dd, &ip6([0xff; 16], [1; 16], 17, 64, &udp(1, 2, &[]))));
+    wire.push(0, eth(mac(1), mac(2), 0x86dd, &ip6(group, [1; 16], 17, 64, &udp(1, 2, &[]))));
     assert_eq!(found(&wire)[0].severity, Low);
 }
 
