@@ -82,6 +82,7 @@ fn the_mixed_corpora_are_quiet() {
         "mix-home-alerts.pcap",
         "mix-tls-v4-v6.pcap",
         "atk-backscatter.pcap",
+        "link-null-opcua.pcap",
     ] {
         let Some(found) = in_corpus(name, ID) else { return };
         assert_eq!(loud(found), [], "{name}");

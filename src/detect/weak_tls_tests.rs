@@ -1,4 +1,4 @@
-use super::super::wire::{MS, Wire, all_select, brief, in_corpus};
+use super::super::wire::{MS, Wire, brief, in_corpus};
 use super::*;
 use Severity::{High, Low, Medium};
 
@@ -13,9 +13,7 @@ fn hello(version: u16, cipher: u16) -> Vec<u8> {
 }
 
 fn found(wire: &Wire) -> Vec<Finding> {
-    let found = wire.watched_by(&mut WeakTls::new(Limits::default()));
-    all_select(wire, &found);
-    found
+    wire.found_by(&mut WeakTls::new(Limits::default()), &["weak_tls"])
 }
 
 #[test]
