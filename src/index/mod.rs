@@ -6,6 +6,9 @@
 
 pub mod analysis;
 mod files;
+mod flow_rows;
+pub mod flows;
+pub mod fresh;
 pub mod query;
 pub mod rebuild;
 mod rows;
