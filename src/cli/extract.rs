@@ -23,7 +23,7 @@ use crate::store::names::{CaptureName, Role};
 use crate::store::range::TimeRange;
 use crate::store::scan::{End, Reader};
 use crate::sys::clock::{Clock, RealClock};
-use crate::sys::fs::{Fs, FsFile, RealFs};
+use crate::sys::fs::{FsFile, RealFs};
 
 /// What `extract` is asked.
 #[derive(Debug, Args)]

@@ -20,12 +20,13 @@ use super::saved::Saved;
 use super::synced::Synced;
 use crate::detect::stream::{Output, Stream};
 use crate::detect::{Finding, Severity};
-use crate::flow::record::FlowRecord;
+use crate::flow::record::{FlowRecord, Stretches};
 use crate::flow::summary::{Summariser, SummaryLimits};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, Place};
 use crate::store::block::Block;
 use crate::store::entry::Act;
+use crate::store::finding::KeptFinding;
 use crate::store::flow_file::{Extras, FlowWriter, Folder, Position, Told, should_fold};
 use crate::store::format::{FILE_HEADER, Format, records};
 use crate::store::layout::Layout;
@@ -300,17 +301,22 @@ impl Running {
     /// Takes what the stream has given.
     fn collect(&mut self) {
         let fold = self.setup.fold && should_fold(self.setup.writer.size(), self.captured);
-        for record in self.out.records.drain(..) {
-            if fold && record.is_lone_packet() {
+        for mut record in self.out.records.drain(..) {
+            if !self.setup.saves {
+                record.captures = Stretches::default();
+            }
+            if fold && is_lone_packet(&record) {
                 fold_record(&mut self.folder, &record);
-            } else {
-                let needs = self.current.as_ref().and_then(|_| record.captures.last_place());
-                let _ = self.setup.writer.append(&record, needs);
+            } else if self.setup.writer.append(&record, record.captures.last()).is_err() {
+                self.setup.health.refused.add(1);
             }
         }
         for finding in self.out.findings.drain(..) {
             tell_finding(&finding);
-            let _ = self.setup.keeper.send(Message::Note(Act::Finding { finding: finding.into() }));
+            match KeptFinding::new(&finding) {
+                Ok(finding) => drop(self.setup.keeper.send(Message::Note(Act::Finding { finding }))),
+                Err(error) => warn!("keep finding {}: {error}", finding.id),
+            }
         }
         let oldest_open = self.setup.stream.oldest_open();
         self.setup.writer.set_position(Position { analysed: self.analysed, oldest_open });
@@ -411,6 +417,11 @@ impl Running {
         }
         self.take_told();
     }
+}
+
+/// Whether the record is a flow of one packet.
+fn is_lone_packet(record: &FlowRecord) -> bool {
+    record.orig_packets == 1 && record.resp_packets == 0 && record.part == 0 && record.last_part
 }
 
 fn fold_record(folder: &mut Folder, record: &FlowRecord) {

@@ -82,6 +82,8 @@ pub struct Health {
     pub analysed: Counter,
     /// Flows that are followed.
     pub flows: Counter,
+    /// Flow records that are lost, since too many waited for a disk that refuses.
+    pub refused: Counter,
     /// Packets lost since the start.
     pub losses: LossCounters,
     /// Set while the index cannot follow.
@@ -128,6 +130,7 @@ impl Health {
             packets: self.analysed.get(),
             left: self.left.get().saturating_sub(self.caught_up.get()),
             flows: self.flows.get(),
+            records_lost: self.refused.get(),
         };
         state.activity = told.state;
         state.recording = told.recording;
@@ -200,6 +203,8 @@ pub struct Analysing {
     pub left: u64,
     /// Flows that are followed.
     pub flows: u64,
+    /// Flow records that are lost, since too many waited for a disk that refuses.
+    pub records_lost: u64,
 }
 
 /// Space on the file system of the data directory, bytes.

@@ -257,5 +257,9 @@ fn say(kept: &Kept) {
         Kept::Found(name) => info!("took in {name}, which the ledger did not know"),
         Kept::Clash(file) => warn!("{file} has the index number of another file; it is left alone"),
         Kept::Vanished(name) => warn!("{name} is gone, and not by retention"),
+        Kept::FlowEvicted(name, size, reason) => info!("evicted {name} ({size} bytes): {reason}"),
+        Kept::FlowNotEvicted(name, error) => error!("evict {name}: {error}"),
+        Kept::FlowFound(name) => info!("took in {name}, which the ledger did not know"),
+        Kept::FlowVanished(name) => warn!("{name} is gone, and not by retention"),
     }
 }

@@ -6,12 +6,12 @@
 
 mod alerts;
 pub mod arp;
-mod bounded;
-mod claims;
-pub mod dhcp;
 pub mod beacon;
+mod bounded;
 pub mod brute_force;
+mod claims;
 pub mod credentials;
+pub mod dhcp;
 #[cfg(test)]
 mod dialogue;
 pub mod dns_dga;
@@ -25,17 +25,19 @@ mod ignore;
 pub mod large_transfer;
 pub mod local;
 pub mod long_connection;
+pub mod malformed;
+pub mod names;
+pub mod neighbour;
+pub mod odd_port;
 pub mod scan;
 mod settings;
 pub mod stream;
 mod talk;
 mod tap;
-pub mod malformed;
-pub mod names;
-pub mod neighbour;
-pub mod odd_port;
 pub mod traceroute;
 pub mod weak_tls;
+#[cfg(test)]
+mod wire;
 
 use serde::{Serialize, de::DeserializeOwned};
 

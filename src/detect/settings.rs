@@ -1,6 +1,10 @@
 //! What the analyst is told: limits of flows, networks, rules, and the limits of each detector.
 
-use super::{Detector, IgnoreRule, Nets, arp, beacon, brute_force, credentials, dhcp, dns_dga, dns_tunnel, flood, icmp_tunnel, large_transfer, long_connection, malformed, names, neighbour, odd_port, scan, traceroute, weak_tls};
+use super::{
+    Detector, IgnoreRule, Nets, arp, beacon, brute_force, credentials, dhcp, dns_dga, dns_tunnel, flood,
+    icmp_tunnel, large_transfer, long_connection, malformed, names, neighbour, odd_port, scan, traceroute,
+    weak_tls,
+};
 use crate::flow::table::FlowLimits;
 use crate::packet::{NANOS_PER_SEC, Nanos};
 

@@ -56,6 +56,8 @@ struct Desk {
     alerts: Alerts,
     scene: Scene,
     tap: Tap,
+    /// While packets are read again that the detectors have seen: up to where.
+    asleep: Option<Place>,
 }
 
 /// The desk while the table tells of flows.
@@ -76,7 +78,7 @@ impl Stream {
         Self {
             clock: StreamClock::default(),
             table: FlowTable::new(settings.flows),
-            desk: Desk { detectors, interest, alerts, scene, tap: Tap::default() },
+            desk: Desk { detectors, interest, alerts, scene, tap: Tap::default(), asleep: None },
             passed: Nanos::MIN,
             packets: 0,
         }
@@ -111,14 +113,19 @@ impl Stream {
         if now.saturating_sub(self.passed) >= NANOS_PER_SEC {
             self.pass(now, out);
         }
+        if self.desk.asleep.is_some_and(|until| place >= until) {
+            self.desk.asleep = None;
+        }
         self.desk.alerts.look_at(arrival);
         let mut watch = Watch { desk: &mut self.desk, records: &mut out.records };
         let flow = self.table.packet(packet, &arrival, &mut watch);
         let captured = u32::try_from(frame.data.len()).unwrap_or(u32::MAX);
         let (flow, from_originator) = flow.map_or((None, true), |(flow, from)| (Some(flow), from));
-        let seen = Seen { packet, arrival, captured, flow, from_originator };
-        self.desk.tap.packet(&seen, frame.data);
-        self.desk.packet(&seen);
+        if self.desk.asleep.is_none() {
+            let seen = Seen { packet, arrival, captured, flow, from_originator };
+            self.desk.tap.packet(&seen, frame.data);
+            self.desk.packet(&seen);
+        }
         self.desk.tell(out);
     }
 
@@ -157,8 +164,10 @@ impl Stream {
         Value::Object(state)
     }
 
-    /// Takes what [`Stream::save`] gave; what does not fit is left aside.
-    pub fn restore(&mut self, state: Value) {
+    /// Takes what [`Stream::save`] gave; what does not fit is left aside. The detectors have seen all packets before `seen`: these
+    /// are not shown to them again.
+    pub fn restore(&mut self, state: Value, seen: Option<Place>) {
+        self.desk.asleep = seen;
         let Value::Object(mut state) = state else { return };
         for (_, detector) in &mut self.desk.detectors {
             if let Some(own) = state.swap_remove(detector.id()) {
@@ -244,6 +253,9 @@ impl Stream {
         self.desk.alerts.expire(now);
         let mut watch = Watch { desk: &mut self.desk, records: &mut out.records };
         self.table.expire(now, &mut watch);
+        if self.desk.asleep.is_some() {
+            return;
+        }
         let Desk { detectors, alerts, scene, tap, .. } = &mut self.desk;
         tap.tick(now);
         scene.both_directions = !tap.health().one_direction;
@@ -280,11 +292,13 @@ impl Desk {
 
 impl Watcher for Watch<'_> {
     fn event(&mut self, event: FlowEvent, flow: &Flow, now: Nanos) {
-        let Desk { detectors, alerts, scene, tap, .. } = &mut *self.desk;
-        tap.flow(event, flow);
-        alerts.look_at_flow(Some(flow.id));
-        for (_, detector) in detectors {
-            detector.flow(event, flow, now, scene, alerts);
+        let Desk { detectors, alerts, scene, tap, asleep, .. } = &mut *self.desk;
+        if asleep.is_none() {
+            tap.flow(event, flow);
+            alerts.look_at_flow(Some(flow.id));
+            for (_, detector) in detectors {
+                detector.flow(event, flow, now, scene, alerts);
+            }
         }
         let FlowEvent::Ended(reason) = event else { return };
         let mut record = flow.record(reason);

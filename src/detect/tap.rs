@@ -144,9 +144,8 @@ impl Tap {
         if flow.key.proto != 6 || losing || flow.orig.packets == 0 || flow.resp.packets == 0 {
             return;
         }
-        let missed = missed(record);
         self.payload[0] += flow.orig.payload + flow.resp.payload;
-        self.payload[1] += missed;
+        self.payload[1] += record.missed_bytes.unwrap_or(0);
     }
 
     /// Lets time pass.
@@ -190,7 +189,13 @@ impl Tap {
         }
     }
 }
+<<<<<<< HEAD
+<<<<<<< HEAD
 
 fn missed(record: &FlowRecord) -> u64 {
-    record.body.get("missed_bytes").and_then(serde_json::Value::as_u64).unwrap_or(0)
+    record.missed_bytes.unwrap_or(0)
 }
+=======
+>>>>>>> detect
+=======
+>>>>>>> detect2

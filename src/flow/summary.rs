@@ -11,7 +11,7 @@ mod space_saving;
 mod summariser;
 
 pub use codec::{BlobError, CODEC_VERSION, Encoded, Head};
-pub use filter::{Filter, Probe};
+pub use filter::{Filter, FilterBuilder, Probe};
 pub use merge::{Blobs, Merged, Wanted};
 pub use summariser::Summariser;
 

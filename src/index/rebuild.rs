@@ -8,7 +8,8 @@ use rusqlite::Connection;
 
 use super::files::{self, beside};
 use super::query::Reader;
-use super::{IndexError, rows, schema, summaries, writer};
+use super::summaries::{self, Table};
+use super::{IndexError, rows, schema, writer};
 use crate::flow::summary::Encoded;
 use crate::store::catalog::{Catalog, Change, Unknown};
 use crate::store::facts::CaptureFacts;
@@ -72,7 +73,8 @@ pub fn replace_with(
     fill(&mut db, catalog).map_err(failed)?;
     for facts in catalog.captures() {
         if let Some(summary) = summarise(facts) {
-            summaries::put(&db, facts.name.number(), facts.size, &summary).map_err(failed)?;
+            summaries::put(&db, Table::Captures, facts.name.number(), facts.size, &summary)
+                .map_err(failed)?;
         }
     }
     db.close().map_err(|(_, source)| failed(source))?;
@@ -96,7 +98,10 @@ pub fn in_memory(catalog: &Catalog) -> Result<Reader, IndexError> {
 fn fill(db: &mut Connection, catalog: &Catalog) -> rusqlite::Result<()> {
     let transaction = db.transaction()?;
     let puts = catalog.rows().into_iter().map(Change::Put);
-    for change in puts.chain(catalog.gaps().cloned().map(Change::Gap)) {
+    let gaps = catalog.gaps().cloned().map(Change::Gap);
+    let flows = catalog.flow_rows().into_iter().map(|row| Change::PutFlow(Box::new(row)));
+    let findings = catalog.findings().cloned().map(Change::Finding);
+    for change in puts.chain(gaps).chain(flows).chain(findings) {
         rows::write(&transaction, &change)?;
     }
     transaction.commit()

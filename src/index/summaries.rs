@@ -7,22 +7,37 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, Result, Row as SqlRow, Transaction, params};
 
 use crate::flow::summary::{Blobs, CODEC_VERSION, Encoded, Filter, Head, SummaryLimits, Wanted};
-use crate::store::catalog::Row;
 
 /// Index numbers of files, and their sizes in bytes.
 pub type Sizes = BTreeMap<u64, u64>;
 
-const SELECT_SIZES: &str = "SELECT number, size FROM summary WHERE version = ?1";
-const SELECT_HEADS: &str = "SELECT number, size, head FROM summary WHERE version = ?1";
-const SELECT_FILTERS: &str = "SELECT number, size, filter FROM summary WHERE version = ?1 ORDER BY number";
+/// Whose summaries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Those of capture files.
+    Captures,
+    /// Those of flow files.
+    Flows,
+}
+
+impl Table {
+    /// The table of summaries, and that of the files.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Captures => ("summary", "capture"),
+            Self::Flows => ("flow_summary", "flow_file"),
+        }
+    }
+}
 
 /// Takes one in, over the one of before.
-pub(super) fn put(to: &Connection, number: u64, size: u64, summary: &Encoded) -> Result<()> {
+pub(super) fn put(to: &Connection, of: Table, number: u64, size: u64, summary: &Encoded) -> Result<()> {
+    let (table, _) = of.names();
     let Encoded { head, protocols, endpoints, macs, conversations, filter } = summary;
-    to.prepare_cached(
-        "INSERT OR REPLACE INTO summary (number, size, version, head, protocols, endpoints, filter, macs, conversations)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?
+    to.prepare_cached(&format!(
+        "INSERT OR REPLACE INTO {table} (number, size, version, head, protocols, endpoints, filter, macs, conversations)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    ))?
     .execute(params![
         number as i64,
         size as i64,
@@ -38,52 +53,62 @@ pub(super) fn put(to: &Connection, number: u64, size: u64, summary: &Encoded) ->
 }
 
 /// Drops one.
-pub(super) fn forget(from: &Transaction<'_>, number: u64) -> Result<()> {
-    from.prepare_cached("DELETE FROM summary WHERE number = ?1")?.execute([number as i64])?;
+pub(super) fn forget(from: &Transaction<'_>, of: Table, number: u64) -> Result<()> {
+    let (table, _) = of.names();
+    from.prepare_cached(&format!("DELETE FROM {table} WHERE number = ?1"))?.execute([number as i64])?;
     Ok(())
 }
 
-/// Drops the one of a row that is about to be written, unless it is of the same file. That of an evicted file goes too: its
-/// flows answer from then on.
-pub(super) fn forget_unless(from: &Transaction<'_>, row: &Row) -> Result<()> {
-    let number = row.facts.name.number();
-    if row.evicted.is_some() {
-        return forget(from, number);
-    }
-    from.prepare_cached(
-        "DELETE FROM summary WHERE number = ?1 AND (size <> ?2
-            OR EXISTS (SELECT 1 FROM capture WHERE number = ?1 AND name <> ?3))",
-    )?
-    .execute(params![number as i64, row.facts.size as i64, row.facts.name.to_string()])?;
+/// Drops the one of a row that is about to be written, unless it is of the same file.
+pub(super) fn forget_unless(
+    from: &Transaction<'_>,
+    of: Table,
+    number: u64,
+    size: u64,
+    name: &str,
+) -> Result<()> {
+    let (table, files) = of.names();
+    from.prepare_cached(&format!(
+        "DELETE FROM {table} WHERE number = ?1 AND (size <> ?2
+            OR EXISTS (SELECT 1 FROM {files} WHERE number = ?1 AND name <> ?3))"
+    ))?
+    .execute(params![number as i64, size as i64, name])?;
     Ok(())
 }
 
 /// Drops those of files that are not there.
 pub(super) fn forget_orphans(from: &Connection) -> Result<()> {
-    from.execute(
-        "DELETE FROM summary WHERE number NOT IN (SELECT number FROM capture WHERE evicted_reason IS NULL)",
-        [],
-    )
-    .map(|_| ())
+    for of in [Table::Captures, Table::Flows] {
+        let (table, files) = of.names();
+        from.prepare_cached(&format!(
+            "DELETE FROM {table} WHERE number NOT IN (SELECT number FROM {files} WHERE evicted_reason IS NULL)"
+        ))?
+        .execute([])?;
+    }
+    Ok(())
 }
 
 /// Fails unless every table and column is there.
 pub(super) fn probe(db: &Connection) -> Result<()> {
-    db.prepare_cached(SELECT_FILTERS)?;
-    db.prepare_cached(&select(Wanted::ALL))?;
+    for of in [Table::Captures, Table::Flows] {
+        db.prepare_cached(&select(of, Wanted::ALL))?;
+        db.prepare_cached(&select_filters(of))?;
+    }
     Ok(())
 }
 
 /// The files that have one.
-pub(super) fn sizes(from: &Connection) -> Result<Sizes> {
-    let mut statement = from.prepare_cached(SELECT_SIZES)?;
+pub(super) fn sizes(from: &Connection, of: Table) -> Result<Sizes> {
+    let (table, _) = of.names();
+    let mut statement =
+        from.prepare_cached(&format!("SELECT number, size FROM {table} WHERE version = ?1"))?;
     let sizes = statement.query_map([CODEC_VERSION], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))?;
     sizes.collect()
 }
 
-/// The files that have one made by these limits.
+/// The capture files that have one made by these limits.
 pub(super) fn sizes_by(from: &Connection, limits: &SummaryLimits) -> Result<Sizes> {
-    let mut statement = from.prepare_cached(SELECT_HEADS)?;
+    let mut statement = from.prepare_cached("SELECT number, size, head FROM summary WHERE version = ?1")?;
     let mut rows = statement.query([CODEC_VERSION])?;
     let mut sizes = Sizes::new();
     while let Some(row) = rows.next()? {
@@ -97,6 +122,7 @@ pub(super) fn sizes_by(from: &Connection, limits: &SummaryLimits) -> Result<Size
 /// Hands out what is wanted of those of `files`, lowest index number first.
 pub(super) fn each(
     from: &Connection,
+    of: Table,
     files: &Sizes,
     wanted: Wanted,
     mut take: impl FnMut(u64, &Blobs<'_>),
@@ -104,7 +130,7 @@ pub(super) fn each(
     let (Some((first, _)), Some((last, _))) = (files.first_key_value(), files.last_key_value()) else {
         return Ok(());
     };
-    let mut statement = from.prepare_cached(&select(wanted))?;
+    let mut statement = from.prepare_cached(&select(of, wanted))?;
     let mut rows = statement.query(params![CODEC_VERSION, *first as i64, *last as i64])?;
     while let Some(row) = rows.next()? {
         let number = unsigned(row, 0)?;
@@ -123,10 +149,11 @@ pub(super) fn each(
     Ok(())
 }
 
-fn select(wanted: Wanted) -> String {
+fn select(of: Table, wanted: Wanted) -> String {
+    let (table, _) = of.names();
     let column = |name: &'static str, wanted: bool| if wanted { name } else { "x''" };
     format!(
-        "SELECT number, size, head, {}, {}, {}, {} FROM summary
+        "SELECT number, size, head, {}, {}, {}, {} FROM {table}
          WHERE version = ?1 AND number BETWEEN ?2 AND ?3 ORDER BY number",
         column("protocols", wanted.protocols),
         column("endpoints", wanted.endpoints),
@@ -136,13 +163,18 @@ fn select(wanted: Wanted) -> String {
 }
 
 /// The filters, with index number and size of their files. One that is damaged may hold anything.
-pub(super) fn filters(from: &Connection) -> Result<Vec<(u64, u64, Filter)>> {
-    let mut statement = from.prepare_cached(SELECT_FILTERS)?;
+pub(super) fn filters(from: &Connection, of: Table) -> Result<Vec<(u64, u64, Filter)>> {
+    let mut statement = from.prepare_cached(&select_filters(of))?;
     let filters = statement.query_map([CODEC_VERSION], |row| {
         let filter = Filter::decode(blob(row, 2)?).unwrap_or_else(|_| Filter::saturated());
         Ok((unsigned(row, 0)?, unsigned(row, 1)?, filter))
     })?;
     filters.collect()
+}
+
+fn select_filters(of: Table) -> String {
+    let (table, _) = of.names();
+    format!("SELECT number, size, filter FROM {table} WHERE version = ?1 ORDER BY number")
 }
 
 fn unsigned(row: &SqlRow<'_>, column: usize) -> Result<u64> {

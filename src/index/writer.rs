@@ -12,7 +12,8 @@ use rusqlite::{Connection, FileControl, OpenFlags, TransactionBehavior};
 
 use super::files::{self, beside};
 use super::schema::{self, Found};
-use super::{IndexError, rows, summaries};
+use super::summaries::{self, Table};
+use super::{IndexError, flow_rows, rows};
 use crate::flow::summary::{Encoded, SummaryLimits};
 use crate::store::catalog::{Catalog, Change};
 use crate::store::facts::CaptureFacts;
@@ -125,9 +126,19 @@ impl IndexWriter {
     /// Takes in the summary of a finished file that is `size` bytes long. While stale this does nothing; see
     /// [`IndexWriter::lacking`].
     pub fn put_summary(&mut self, number: u64, size: u64, summary: &Encoded) -> &Health {
+        self.put(Table::Captures, number, size, summary)
+    }
+
+    /// Takes in the summary of a finished flow file that is `size` bytes long; where capture files are written, only its filter.
+    /// While stale this does nothing.
+    pub fn put_flow_summary(&mut self, number: u64, size: u64, summary: &Encoded) -> &Health {
+        self.put(Table::Flows, number, size, summary)
+    }
+
+    fn put(&mut self, of: Table, number: u64, size: u64, summary: &Encoded) -> &Health {
         if self.health == Health::Current {
             self.close_if_replaced();
-            let put = self.with("write", |db| summaries::put(db, number, size, summary));
+            let put = self.with("write", |db| summaries::put(db, of, number, size, summary));
             if let Err(error) = put.and_then(|()| self.shrink_log(LOG_LIMIT)) {
                 self.fail(&error);
             }
@@ -166,6 +177,9 @@ impl IndexWriter {
     fn differences(&mut self, catalog: &Catalog) -> Result<Vec<Change>, IndexError> {
         let (rows, gaps) =
             self.with("read", |db| Ok((rows::captures(db, TimeRange::ALL, true)?, rows::gaps(db)?)))?;
+        let (flows, findings) = self.with("read", |db| {
+            Ok((flow_rows::files(db, TimeRange::ALL, true)?, flow_rows::findings(db, TimeRange::ALL)?))
+        })?;
         let mut has: BTreeMap<_, _> = rows.into_iter().map(|row| (row.facts.name.number(), row)).collect();
         let mut changes = Vec::new();
         for row in catalog.rows() {
@@ -178,6 +192,17 @@ impl IndexWriter {
             changes.push(Change::ClearGaps);
             changes.extend(catalog.gaps().cloned().map(Change::Gap));
         }
+        let mut has: BTreeMap<_, _> = flows.into_iter().map(|row| (row.facts.name.number(), row)).collect();
+        for row in catalog.flow_rows() {
+            if has.remove(&row.facts.name.number()).as_ref() != Some(&row) {
+                changes.push(Change::PutFlow(Box::new(row)));
+            }
+        }
+        changes.extend(has.into_keys().map(Change::DropFlow));
+        // They are in the order in which they came: from the first that differs on all are written anew.
+        let same = findings.iter().zip(catalog.findings()).take_while(|(has, wanted)| has == wanted).count();
+        changes.extend(findings.iter().skip(same).map(|finding| Change::DropFinding(finding.id().into())));
+        changes.extend(catalog.findings().skip(same).cloned().map(Change::Finding));
         Ok(changes)
     }
 

@@ -114,7 +114,8 @@ fn a_scanned_file_gets_the_facts_it_can_have() {
 
 #[test]
 fn history_is_bounded_and_the_highest_number_outlives_it() {
-    let compacted = Act::Compacted { boot: String::new(), ages: Vec::new(), highest: 4_711 };
+    let compacted =
+        Act::Compacted { boot: String::new(), ages: Vec::new(), flow_ages: Vec::new(), highest: 4_711 };
     let mut catalog = Catalog::new(&[entry(compacted)], &[]);
     let mut changes = Vec::new();
     for number in 1..=HISTORY as u64 + 1 {

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::names::{CaptureName, Role};
 use crate::sys::fs::{Fs, FsFile};
 
+/// The name of the flow file being written; always this one.
+pub const FLOW_FILE: &str = "traffic_flows.jsonb";
+
 /// A data directory's paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -36,6 +39,21 @@ impl Layout {
         };
         // Sealed between the two looks, it is under its final name again.
         open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
+    }
+
+    /// The flow file being written.
+    pub fn flow_file(&self) -> PathBuf {
+        self.root.join(FLOW_FILE)
+    }
+
+    /// The flow file that is to take its place.
+    pub fn next_flow_file(&self) -> PathBuf {
+        self.root.join(format!("{FLOW_FILE}.new"))
+    }
+
+    /// The directory of sealed flow files.
+    pub fn flows(&self) -> PathBuf {
+        self.root.join("flows")
     }
 
     /// The ledger.

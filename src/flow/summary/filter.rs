@@ -115,17 +115,25 @@ impl Filter {
 
 /// A filter being filled.
 #[derive(Debug)]
-pub(super) struct FilterBuilder {
+pub struct FilterBuilder {
     blocks: Box<[[u64; WORDS]]>,
 }
 
+impl Default for FilterBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl FilterBuilder {
-    pub(super) fn new() -> Self {
+    /// Nothing in it yet; takes 128 KiB.
+    pub fn new() -> Self {
         Self { blocks: vec![[0; WORDS]; MAX_BLOCKS].into_boxed_slice() }
     }
 
+    /// Adds an address or Community ID.
     #[inline]
-    pub(super) fn add(&mut self, item: impl Into<Probe>) {
+    pub fn add(&mut self, item: impl Into<Probe>) {
         let probe: Probe = item.into();
         if let Some(block) = self.blocks.get_mut(probe.block(MAX_BLOCKS)) {
             for (has, adds) in block.iter_mut().zip(probe.bits()) {
@@ -135,7 +143,7 @@ impl FilterBuilder {
     }
 
     /// The filter, of at most `budget` bytes or one block.
-    pub(super) fn filter(&self, budget: u64) -> Filter {
+    pub fn filter(&self, budget: u64) -> Filter {
         let mut blocks = self.blocks.to_vec();
         while blocks.len() > 1 {
             let folded = fold(&blocks);

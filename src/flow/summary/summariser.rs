@@ -27,6 +27,8 @@ const FILTER_LEAST: u64 = 1024;
 #[derive(Debug)]
 pub struct Summariser {
     keyer: Keyer,
+    /// The latest stamp so far: time for the keyer, which must not run backwards.
+    now: Nanos,
     range: Option<(Nanos, Nanos)>,
     total: Count,
     protocols: Protocols,
@@ -44,6 +46,7 @@ impl Summariser {
     pub fn new(limits: SummaryLimits) -> Self {
         Self {
             keyer: Keyer::new(FRAGMENTS),
+            now: Nanos::MIN,
             range: None,
             total: Count::default(),
             protocols: Protocols::new(),
@@ -69,6 +72,7 @@ impl Summariser {
     }
 
     fn take(&mut self, packet: &Packet<'_>, at: Nanos, wire_len: Option<u32>) {
+        self.now = self.now.max(at);
         if let Some(wire_len) = wire_len {
             self.total.packet(wire_len);
             let (first, last) = self.range.unwrap_or((at, at));
@@ -76,7 +80,7 @@ impl Summariser {
         }
         match &packet.net {
             Net::Ip(ip) => {
-                if let Some((key, from_a)) = self.keyer.key(packet, at) {
+                if let Some((key, from_a)) = self.keyer.key(packet, self.now) {
                     return self.ip(packet, ip, &key, from_a, at, wire_len);
                 }
             }

@@ -217,6 +217,8 @@ proptest! {
     #[test]
     fn a_summary_is_read_as_it_was_written(summary in summaries()) {
         let encoded = summary.encode(&SummaryLimits::DEFAULT);
+        prop_assert_eq!(Encoded::from_json(&encoded.to_json()), Some(encoded.clone()));
+        prop_assert_eq!(Filter::from_text(&summary.filter.to_text()), Ok(summary.filter.clone()));
         prop_assert_eq!(encoded.decode(), Ok(summary));
         prop_assert_eq!(Head::decode(&encoded.head).map(|head| head.limits), Ok(SummaryLimits::DEFAULT));
     }

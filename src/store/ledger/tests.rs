@@ -249,7 +249,7 @@ fn acts_of_a_later_version_are_counted_and_kept() {
     std::fs::write(&path, &bytes).unwrap();
     let (mut ledger, loaded) = open(RealFs::default(), &dir).unwrap();
     assert_eq!((loaded.entries, loaded.unknown), (vec![entry], 1));
-    ledger.compact(&[]).unwrap();
+    ledger.compact(&[], &[]).unwrap();
     assert_eq!(reload(&dir).unknown, 1);
     let kept = std::fs::read(&path).unwrap();
     for word in [&b"added_later"[..], b"teleport"] {
@@ -271,7 +271,7 @@ fn whatever_fails_no_acknowledged_entry_is_lost_and_the_next_ones_get_through() 
                     entered.push(seal(number));
                 }
                 if number == 3 {
-                    let _ = ledger.compact(&[(1, 10), (2, 10), (3, 10)]);
+                    let _ = ledger.compact(&[(1, 10), (2, 10), (3, 10)], &[]);
                 }
                 let loaded = reload(&dir);
                 assert!(loaded.lost.is_empty(), "{errno} at {call}: {loaded:?}");
@@ -327,7 +327,7 @@ fn space_is_reserved_ahead() {
         }
     }
     assert!(ledger.wants_compaction());
-    ledger.compact(&[(5, 1), (1_000_000, 1)]).unwrap();
+    ledger.compact(&[(5, 1), (1_000_000, 1)], &[]).unwrap();
     assert!(!ledger.wants_compaction());
     assert!(std::fs::metadata(dir.path().join("ledger.jsonb")).unwrap().len() < 2000);
 }
@@ -338,7 +338,7 @@ fn a_compaction_keeps_the_seal_of_a_file_on_its_way() {
     let (mut ledger, _) = open(RealFs::default(), &dir).unwrap();
     let told = [seal(1), seal(2), seal(4), seal(5), evict(5), seal(6)];
     ledger.append_all(told).unwrap();
-    ledger.compact(&[(2, 1), (3, 1)]).unwrap();
+    ledger.compact(&[(2, 1), (3, 1)], &[]).unwrap();
     let left: Vec<_> =
         acts(&reload(&dir)).into_iter().filter(|act| matches!(act, Act::Seal { .. })).collect();
     assert_eq!(
@@ -402,7 +402,7 @@ proptest! {
         let before = reload(&dir);
         let starts = |loaded: &Loaded| acts(loaded).into_iter().rfind(|a| matches!(a, Act::Start { .. }));
         let ages: Vec<_> = existing.iter().map(|&number| (number, number * 7)).collect();
-        ledger.compact(&ages).unwrap();
+        ledger.compact(&ages, &[]).unwrap();
         let after = reload(&dir);
         prop_assert!(is_sound(&after));
         let highest = before.highest.max(existing.last().copied().unwrap_or(0));
