@@ -99,11 +99,19 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
     }
     if matched == 0 {
         let dir = format!("{} ({})", context.data_dir.path.display(), context.why);
-        let what = if args.is_filtered() || range.is_bounded() { "no flow records fit" } else { "no flow records" };
-        out.note(if args.files.is_empty() { format!("{what} in {dir}") } else { format!("{what} in these files") });
+        let what =
+            if args.is_filtered() || range.is_bounded() { "no flow records fit" } else { "no flow records" };
+        out.note(if args.files.is_empty() {
+            format!("{what} in {dir}")
+        } else {
+            format!("{what} in these files")
+        });
     }
     if folded > 0 {
-        out.note(format_args!("{} of one packet were only counted (flows.fold)", counted(folded, "more flow")));
+        out.note(format_args!(
+            "{} of one packet were only counted (flows.fold)",
+            counted(folded, "more flow")
+        ));
     }
     Ok(match matched {
         _ if look.damaged => Exit::Damaged,
@@ -161,7 +169,8 @@ fn gather(
 ) -> Result<FlowLook> {
     if args.files.is_empty() {
         let dir = question.layout.root().display();
-        return index::flows::flows(question, |item| answer.take(item)).with_context(|| format!("list {dir}"));
+        return index::flows::flows(question, |item| answer.take(item))
+            .with_context(|| format!("list {dir}"));
     }
     let is_flow_file = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "jsonb");
     let mut look = FlowLook::default();
@@ -297,7 +306,9 @@ fn follow(args: &FlowsArgs, layout: &Layout, fs: &RealFs, out: &mut Output) -> R
             .with_context(dir)?;
         let overtaken = follower.take_overtaken();
         if overtaken > 0 {
-            answer.out.note(format_args!("{} evicted before they were read", counted(overtaken, "flow file")));
+            answer
+                .out
+                .note(format_args!("{} evicted before they were read", counted(overtaken, "flow file")));
         }
         for record in &records {
             match (args.json || args.csv, &mut table) {
@@ -371,7 +382,11 @@ fn table(records: &[FlowRecord]) -> Table {
 
 /// The name that tells a person most: what the client asked for.
 fn name_of(record: &FlowRecord) -> &str {
-    [&record.sni, &record.http_host, &record.dns_query].into_iter().flatten().next().map_or("", String::as_str)
+    [&record.sni, &record.http_host, &record.dns_query]
+        .into_iter()
+        .flatten()
+        .next()
+        .map_or("", String::as_str)
 }
 
 fn proto_text(record: &FlowRecord) -> String {
@@ -395,11 +410,45 @@ mod csv {
 
     /// The columns.
     pub(super) const HEAD: [&str; 39] = [
-        "flow_id", "part", "final", "community_id", "start", "end", "src_ip", "src_port", "dst_ip", "dst_port",
-        "src_mac", "dst_mac", "vlan", "proto", "transport", "icmp_type", "icmp_code", "app", "orig_packets",
-        "orig_bytes", "resp_packets", "resp_bytes", "orig_payload_bytes", "resp_payload_bytes", "missed_bytes",
-        "conn_state", "history", "orig_tcp_flags", "resp_tcp_flags", "rtt_us", "min_ttl", "max_ttl", "end_reason",
-        "sni", "http_host", "dns_query", "ja4", "findings", "captures",
+        "flow_id",
+        "part",
+        "final",
+        "community_id",
+        "start",
+        "end",
+        "src_ip",
+        "src_port",
+        "dst_ip",
+        "dst_port",
+        "src_mac",
+        "dst_mac",
+        "vlan",
+        "proto",
+        "transport",
+        "icmp_type",
+        "icmp_code",
+        "app",
+        "orig_packets",
+        "orig_bytes",
+        "resp_packets",
+        "resp_bytes",
+        "orig_payload_bytes",
+        "resp_payload_bytes",
+        "missed_bytes",
+        "conn_state",
+        "history",
+        "orig_tcp_flags",
+        "resp_tcp_flags",
+        "rtt_us",
+        "min_ttl",
+        "max_ttl",
+        "end_reason",
+        "sni",
+        "http_host",
+        "dns_query",
+        "ja4",
+        "findings",
+        "captures",
     ];
 
     /// A record on a line.

@@ -17,6 +17,7 @@ mod progress;
 mod protocols;
 mod replay;
 mod run;
+mod select;
 mod settings;
 mod status;
 mod suspicious;

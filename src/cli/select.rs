@@ -85,7 +85,8 @@ impl Selection {
         if args.flow.is_empty() && args.finding.is_empty() {
             return Ok(selection);
         }
-        let foreign = files.iter().any(|file| file.exists() && file.components().count() > 0 && !is_bare(file));
+        let foreign =
+            files.iter().any(|file| file.exists() && file.components().count() > 0 && !is_bare(file));
         let mut wanted = Wanted { args, records: Vec::new(), findings: BTreeMap::new() };
         if foreign {
             let settings = settings::analysis(&context.loaded.config).stream;
@@ -120,7 +121,9 @@ impl Selection {
         }
         for id in &args.finding {
             let finding = findings.get(id).ok_or_else(|| {
-                anyhow!("find finding {id}: there is none of that id; `tapkeep suspicious --all` tells the ids")
+                anyhow!(
+                    "find finding {id}: there is none of that id; `tapkeep suspicious --all` tells the ids"
+                )
             })?;
             self.found.push((finding.src.clone(), finding.dst.clone()));
             self.add(&finding.captures);
@@ -242,8 +245,9 @@ fn fits(filter: &FilterArgs, packet: &Packet<'_>, key: Option<FlowKey>) -> bool 
 /// What one packet tells of its application.
 fn app_of(packet: &Packet<'_>) -> Option<app::App> {
     let Net::Ip(ip) = &packet.net else { return None };
-    let (Transport::Tcp(crate::packet::decode::Tcp { ports, .. }) | Transport::Udp(ports) | Transport::Sctp(ports)) =
-        ip.transport
+    let (Transport::Tcp(crate::packet::decode::Tcp { ports, .. })
+    | Transport::Udp(ports)
+    | Transport::Sctp(ports)) = ip.transport
     else {
         return None;
     };
@@ -275,7 +279,8 @@ impl Wanted<'_> {
         if !self.args.finding.is_empty() {
             let entries = read_ledger(&layout.ledger()).map_err(anyhow::Error::msg)?;
             let catalog = Catalog::new(&entries, &[]);
-            let findings = catalog.findings().filter(|kept| self.args.finding.iter().any(|id| id == kept.id()));
+            let findings =
+                catalog.findings().filter(|kept| self.args.finding.iter().any(|id| id == kept.id()));
             self.findings = findings.filter_map(|kept| Some((kept.id().to_owned(), kept.read()?))).collect();
         }
         if !self.args.flow.is_empty() {

@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::output::{Exit, Output};
+use super::select::SelectArgs;
 use super::table::{count, counted};
 use super::time::{RangeArgs, date_time, end_time, zone_name};
 use super::{Context, ask, extract, read_ledger, settings};
@@ -150,8 +151,9 @@ pub(super) fn suspicious(args: &SuspiciousArgs, context: &Context, out: &mut Out
         out.note(nothing(args, &answer, context));
     }
     if let Some(path) = &args.write {
-        let ids: Vec<_> = shown.iter().map(|finding| finding.id.clone()).collect();
-        return extract::findings(&ids, path, context, out);
+        let finding = shown.iter().map(|finding| finding.id.clone()).collect();
+        let select = SelectArgs { finding, ..SelectArgs::default() };
+        return extract::findings(select, &args.files, path, context, out);
     }
     Ok(match answer.findings.len() {
         _ if answer.damaged => Exit::Damaged,
@@ -162,7 +164,8 @@ pub(super) fn suspicious(args: &SuspiciousArgs, context: &Context, out: &mut Out
 
 /// Whether that is a bare name of a capture file of the data directory.
 fn is_own(file: &std::path::Path, layout: &Layout) -> bool {
-    let bare = file.file_name().filter(|name| std::path::Path::new(name) == file).and_then(|name| name.to_str());
+    let bare =
+        file.file_name().filter(|name| std::path::Path::new(name) == file).and_then(|name| name.to_str());
     let Some((name, _)) = bare.and_then(CaptureName::parse) else { return false };
     !file.exists() || layout.open_capture(&RealFs::default(), name).is_ok()
 }
@@ -180,7 +183,8 @@ fn recorded_findings(args: &SuspiciousArgs, layout: &Layout) -> Result<Answer> {
     let touches = |finding: &Finding| {
         asked.is_empty() || finding.captures.0.iter().any(|stretch| asked.contains(&stretch.0))
     };
-    let findings = Catalog::new(&entries, &[]).findings().filter_map(|kept| kept.read()).filter(touches).collect();
+    let findings =
+        Catalog::new(&entries, &[]).findings().filter_map(|kept| kept.read()).filter(touches).collect();
     let there = || rows.iter().filter(|row| row.evicted.is_none()).map(|row| &row.facts);
     Ok(Answer {
         findings,

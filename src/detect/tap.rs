@@ -189,13 +189,3 @@ impl Tap {
         }
     }
 }
-<<<<<<< HEAD
-<<<<<<< HEAD
-
-fn missed(record: &FlowRecord) -> u64 {
-    record.missed_bytes.unwrap_or(0)
-}
-=======
->>>>>>> detect
-=======
->>>>>>> detect2

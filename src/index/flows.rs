@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 
 use crate::flow::record::FlowRecord;
 use crate::packet::{Nanos, Place};
-use crate::store::flow_file::{Fold, FlowItem, FlowReader, FlowSource, Kind, Object, flow_sources, peek};
+use crate::store::flow_file::{FlowItem, FlowReader, FlowSource, Fold, Kind, Object, flow_sources, peek};
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
 use crate::sys::fs::{Fs, FsFile};

@@ -5,10 +5,10 @@
 //! rebuilt from the files and the ledger, and the rebuilt one answers the same. Nobody waits for it.
 
 pub mod analysis;
-pub mod flows;
-pub mod fresh;
 mod files;
 mod flow_rows;
+pub mod flows;
+pub mod fresh;
 pub mod query;
 pub mod rebuild;
 mod rows;
