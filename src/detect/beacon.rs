@@ -313,7 +313,7 @@ impl Beacons {
             series.judged += u64::from(counted);
         }
         // Scoring sorts what is kept; each eighth time is often enough.
-        if series.count >= u64::from(self.limits.connections) && series.count % 8 == 0 {
+        if series.count >= u64::from(self.limits.connections) && series.count.is_multiple_of(8) {
             self.judge(service, now, scene, alerts);
         }
     }

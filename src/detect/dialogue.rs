@@ -301,7 +301,9 @@ fn the_captures_show_what_is_in_them_and_no_noise() {
         }
     }
     seen.sort_unstable();
-    let seen: Vec<_> =
-        seen.iter().map(|(name, id, src, dst)| (name.as_str(), id.as_str(), src.as_str(), dst.as_str())).collect();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|(name, id, src, dst)| (name.as_str(), id.as_str(), src.as_str(), dst.as_str()))
+        .collect();
     assert_eq!(seen, known);
 }
