@@ -156,6 +156,14 @@ fn every_capture_counts_by_its_outermost_headers_as_tshark_does() {
             json!(counters.into_iter().collect::<BTreeMap<_, _>>()),
             "{name}"
         );
+        // A tag and ARP of frames in a tunnel (ERSPAN, VXLAN) are not the frame's own; nor is ARP of 802.11 seen.
+        let (mut vlans, mut claims) = (truth["vlan_ids"].clone(), truth["arp"]["claims"].clone());
+        if name == "encap-tunnel-zoo.pcap" {
+            assert_eq!(vlans.as_object_mut().unwrap().remove("10"), Some(json!(2)));
+        }
+        if opaque || ["encap-tunnel-zoo.pcap", "encap-vxlan.pcap"].contains(&&*name) {
+            claims = json!({});
+        }
         for (key, ours, theirs) in [
             ("l2", json!(counted.l2), &truth["l2"]["addr"]),
             ("l3", json!(counted.l3), &truth["l3"]["addr"]),
@@ -163,6 +171,8 @@ fn every_capture_counts_by_its_outermost_headers_as_tshark_does() {
             ("tcp_flags", json!(counted.flags), &truth["tcp_flags"]),
             ("icmp", json!(counted.icmp), &truth["icmp_type_code"]),
             ("icmpv6", json!(counted.icmpv6), &truth["icmpv6_type_code"]),
+            ("vlan_ids", json!(counted.vlans), &vlans),
+            ("arp claims", json!(counted.claims), &claims),
             ("ids", json!(counted.ids), &truth["community_ids_pycommunityid"]),
         ] {
             assert_eq!(ours, sorted(theirs), "{name}: {key}");
