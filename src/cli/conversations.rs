@@ -124,7 +124,7 @@ fn table(rows: &[(FlowKey, Talk)]) -> Table {
             end(src).into(),
             end(dst).into(),
             ask::vlan_text(key.vlan).into(),
-            transport_name(key.proto).map_or_else(|| key.proto.to_string(), str::to_owned).into(),
+            transport_name(key.proto).into(),
             talk.app.map_or("", |(app, _)| app.name()).into(),
             count(talk.orig.packets).into(),
             bytes(talk.orig.bytes).into(),

@@ -7,6 +7,7 @@ mod endpoints;
 mod escape;
 mod extract;
 mod filter;
+mod flows;
 mod hold;
 mod index;
 pub mod list;
@@ -16,8 +17,10 @@ mod progress;
 mod protocols;
 mod replay;
 mod run;
+mod select;
 mod settings;
 mod status;
+mod suspicious;
 pub mod table;
 pub mod time;
 
@@ -74,6 +77,10 @@ enum Command {
     Endpoints(endpoints::EndpointsArgs),
     /// Show who talks to whom: address and port pairs by traffic, both directions
     Conversations(conversations::ConversationsArgs),
+    /// Show flow records: filtered, as a table, JSON lines or CSV, or as they come
+    Flows(flows::FlowsArgs),
+    /// Show what is suspicious: findings with evidence
+    Suspicious(suspicious::SuspiciousArgs),
     /// Extract packets by time, BPF filter and file, as a capture file
     Extract(extract::ExtractArgs),
     /// Keep capture files from retention
@@ -125,6 +132,7 @@ impl Command {
             Self::Protocols(args) if args.json() => Some(protocols::empty()),
             Self::Endpoints(args) if args.json() => Some(endpoints::empty()),
             Self::Conversations(args) if args.json() => Some(conversations::empty()),
+            Self::Suspicious(args) if args.json() => Some(suspicious::empty()),
             Self::Status(args) if args.json => Some(status::empty()),
             Self::Config(args) => config::empty(args),
             _ => None,
@@ -146,6 +154,8 @@ fn answer(cli: Cli, out: &mut Output) -> Result<Exit> {
         Command::Conversations(args) => {
             conversations::conversations(&args, &Context::of_query(&common, out)?, out)
         }
+        Command::Flows(args) => flows::flows(&args, &Context::of_query(&common, out)?, out),
+        Command::Suspicious(args) => suspicious::suspicious(&args, &Context::of_query(&common, out)?, out),
         Command::Extract(args) => extract::extract(&args, &Context::of_query(&common, out)?, out),
         Command::Hold(args) => hold::hold(&args, &Context::of_query(&common, out)?, out),
         Command::Release(args) => hold::release(&args, &Context::of_query(&common, out)?, out),

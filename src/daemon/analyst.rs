@@ -307,7 +307,7 @@ impl Running {
             }
             if fold && is_lone_packet(&record) {
                 fold_record(&mut self.folder, &record);
-            } else if self.setup.writer.append(&record, record.captures.last()).is_err() {
+            } else if self.setup.writer.append(&record, record.captures.last_place()).is_err() {
                 self.setup.health.refused.add(1);
             }
         }

@@ -93,12 +93,15 @@ impl ArpSpoof {
                 if alerts.count_on(&key, &seen.arrival, 1, observed(&dispute, loud)) {
                     return;
                 }
-                let other =
-                    dispute.other().map_or_else(String::new, |other| format!(", which {other} claims too"));
-                let summary = if loud {
-                    format!("{suspect} tells others, unasked, that it has {ip}{other}")
-                } else {
-                    format!("{ip} moves to and fro between {suspect} and others{other}")
+                let summary = match (loud, dispute.other()) {
+                    (true, Some(other)) => {
+                        format!("{suspect} tells others, unasked, that it has {ip}, which {other} claims too")
+                    }
+                    (true, None) => format!("{suspect} tells others, unasked, that it has {ip}"),
+                    (false, other) => {
+                        let other = other.map_or_else(|| "others".to_owned(), |other| other.to_string());
+                        format!("{ip} is claimed by {suspect} and by {other}, in turns")
+                    }
                 };
                 let threshold = if loud { limits.unasked } else { limits.moves };
                 let finding = Finding::new(severity, TECHNIQUE, summary)

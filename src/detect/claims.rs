@@ -197,11 +197,6 @@ impl Claims {
         *self.leases.entry(place, now, || Lease(mac)) = Lease(mac);
     }
 
-    /// Who holds an address, if that is known.
-    pub(super) fn holder(&self, place: Place, now: Nanos) -> Option<Mac> {
-        self.bindings.get(&place, now).map(|binding| binding.mac)
-    }
-
     /// `mac` claims an address.
     pub(super) fn claim(&mut self, place: Place, mac: Mac, how: How, arrival: &Arrival) -> Verdict {
         let limits = self.limits;

@@ -427,4 +427,4 @@ impl Detector for DhcpAbuse {
 
 #[cfg(test)]
 #[path = "dhcp_tests.rs"]
-mod tests;
+pub(super) mod tests;

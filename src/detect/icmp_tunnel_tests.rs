@@ -17,7 +17,8 @@ fn the_tunnels_of_the_corpora_are_named() {
     let Some(found) = in_corpus("atk-icmp-c2.pcap", ID) else { return };
     assert_eq!(brief(&found), [(Severity::Medium, "192.168.38.131", "192.168.38.172", None)], "{found:#?}");
     let Some(found) = in_corpus("encap-tunnel-zoo.pcap", ID) else { return };
-    let named: Vec<_> = brief(&loud(found)).into_iter().map(|(_, src, dst, _)| (src, dst)).collect();
+    let found = loud(found);
+    let named: Vec<_> = brief(&found).into_iter().map(|(_, src, dst, _)| (src, dst)).collect();
     assert_eq!(named, [("192.168.5.208", "192.168.5.217")]);
 }
 

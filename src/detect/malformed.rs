@@ -227,8 +227,11 @@ impl Malformed {
 
     fn addresses(&mut self, ip: &Ip<'_>, seen: &Seen<'_>, alerts: &mut Alerts) {
         let src = Subject::Ip(ip.src);
-        // On a machine's own interface, as loopback captures have it, nothing is impossible about its addresses.
-        let on_wire = seen.packet.macs.is_some_and(|macs| macs.src.0 != [0; 6] || macs.dst.0 != [0; 6]);
+        // On a machine's own interface, as loopback captures have it, nothing is impossible about its addresses. Captures that
+        // are put together from such ones give them hardware addresses; but a packet between two loopback addresses can do no
+        // harm on a wire either.
+        let on_wire = seen.packet.macs.is_some_and(|macs| macs.src.0 != [0; 6] || macs.dst.0 != [0; 6])
+            && !(is_loopback(ip.src) && is_loopback(ip.dst));
         if is_martian_source(ip, on_wire) {
             self.raise(Kind::Source, src, None, seen, alerts);
         }
@@ -335,6 +338,10 @@ fn is_martian_source(ip: &Ip<'_>, on_wire: bool) -> bool {
     }
 }
 
+fn is_loopback(addr: Addr) -> bool {
+    addr.ip().is_loopback()
+}
+
 /// Whether no packet may go there.
 fn is_martian_destination(dst: Addr, on_wire: bool) -> bool {
     match dst.ip() {
@@ -360,7 +367,7 @@ impl Detector for Malformed {
     fn packet(&mut self, seen: &Seen<'_>, _: &Scene, alerts: &mut Alerts) {
         let packet = seen.packet;
         let Net::Ip(ip) = &packet.net else { return };
-        if seen.flow.is_some_and(|flow| flow.part == 0 && flow.orig.packets + flow.resp.packets == 1) {
+        if seen.flow.is_none_or(|flow| flow.part == 0 && flow.orig.packets + flow.resp.packets == 1) {
             self.addresses(ip, seen, alerts);
         }
         if let Transport::Tcp(tcp) = ip.transport {

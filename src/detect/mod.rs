@@ -36,6 +36,8 @@ mod talk;
 mod tap;
 pub mod traceroute;
 pub mod weak_tls;
+#[cfg(test)]
+mod wire;
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -269,8 +269,8 @@ impl NeighbourSpoof {
                     }
                     (true, None) => format!("{suspect} tells others, unasked, that it has {ip}"),
                     (false, other) => {
-                        let other = other.map_or_else(String::new, |other| format!(" and {other}"));
-                        format!("{ip} moves to and fro between {suspect}{other}")
+                        let other = other.map_or_else(|| "others".to_owned(), |other| other.to_string());
+                        format!("{ip} is claimed by {suspect} and by {other}, in turns")
                     }
                 };
                 let finding = Finding::new(severity, TECHNIQUE, summary)

@@ -144,9 +144,8 @@ impl Tap {
         if flow.key.proto != 6 || losing || flow.orig.packets == 0 || flow.resp.packets == 0 {
             return;
         }
-        let missed = missed(record);
         self.payload[0] += flow.orig.payload + flow.resp.payload;
-        self.payload[1] += missed;
+        self.payload[1] += record.missed_bytes.unwrap_or(0);
     }
 
     /// Lets time pass.
@@ -189,8 +188,4 @@ impl Tap {
             syn_answered_permille: (syns >= 20).then(|| permille(answered, syns)),
         }
     }
-}
-
-fn missed(record: &FlowRecord) -> u64 {
-    record.missed_bytes.unwrap_or(0)
 }

@@ -370,12 +370,9 @@ impl FlowTable {
                 }
                 flow.class()
             }
-            Transport::Later => flow.class(),
-            _ => {
-                flow.inner.whole = true;
-                flow.inner.class
-            }
+            _ => flow.inner.class,
         };
+        flow.inner.whole |= ip.transport != Transport::Later;
         news.named = !ip.payload.is_empty() && flow.look(from_orig, ip, &mut self.facts);
         self.queue(at, class);
         (from_orig, news)

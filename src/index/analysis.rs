@@ -130,7 +130,7 @@ pub fn over_files(question: &Question<'_>, files: &[PathBuf]) -> Result<Analysis
     let mut view = None;
     let mut answer = Answer::new(question, Vec::new());
     for path in files {
-        match question.named(path)? {
+        match named(question.layout, question.fs, path)? {
             Named::Own(name) => {
                 let view = match &mut view {
                     Some(view) => view,
@@ -148,32 +148,32 @@ pub fn over_files(question: &Question<'_>, files: &[PathBuf]) -> Result<Analysis
     Ok(answer.analysis)
 }
 
-enum Named {
+/// What a file is that somebody has named.
+pub(super) enum Named {
     Own(CaptureName),
     Foreign,
+}
+
+/// A bare name of the data directory, or the path of any file.
+pub(super) fn named(layout: &Layout, fs: &dyn Fs, path: &Path) -> Result<Named, AnalysisError> {
+    let bare = path.file_name().filter(|name| Path::new(name) == path).and_then(|name| name.to_str());
+    if let Some((name, _)) = bare.and_then(CaptureName::parse)
+        && (!path.exists() || layout.open_capture(fs, name).is_ok())
+    {
+        return Ok(Named::Own(name));
+    }
+    let (path_owned, captures) = (|| path.to_owned(), || layout.captures());
+    match path.metadata() {
+        Err(_) => Err(AnalysisError::Missing { path: path_owned(), captures: captures() }),
+        Ok(meta) if !meta.is_file() && !meta.is_dir() => Err(AnalysisError::NoFile { path: path_owned() }),
+        Ok(_) => Ok(Named::Foreign),
+    }
 }
 
 impl Question<'_> {
     fn look(&self) -> Result<View, ViewError> {
         let Self { layout, fs, ledger, .. } = *self;
         Viewer { layout, fs, ledger }.look()
-    }
-
-    fn named(&self, path: &Path) -> Result<Named, AnalysisError> {
-        let bare = path.file_name().filter(|name| Path::new(name) == path).and_then(|name| name.to_str());
-        if let Some((name, _)) = bare.and_then(CaptureName::parse)
-            && (!path.exists() || self.layout.open_capture(self.fs, name).is_ok())
-        {
-            return Ok(Named::Own(name));
-        }
-        let (path_owned, captures) = (|| path.to_owned(), || self.layout.captures());
-        match path.metadata() {
-            Err(_) => Err(AnalysisError::Missing { path: path_owned(), captures: captures() }),
-            Ok(meta) if !meta.is_file() && !meta.is_dir() => {
-                Err(AnalysisError::NoFile { path: path_owned() })
-            }
-            Ok(_) => Ok(Named::Foreign),
-        }
     }
 
     /// Whether every packet from `first` to `last` counts.

@@ -7,6 +7,8 @@
 pub mod analysis;
 mod files;
 mod flow_rows;
+pub mod flows;
+pub mod fresh;
 pub mod query;
 pub mod rebuild;
 mod rows;

@@ -13,7 +13,7 @@ mod udp_tunnel;
 
 use super::LinkType;
 use super::addr::{Addr, Mac, Vlan};
-use super::level::{Level, Path};
+use super::level::{Level, MAX_DEPTH, Path};
 use span::Span;
 
 /// A frame's layers.
@@ -219,7 +219,7 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Headers that are followed in one frame; a path is full before that, but for headers that are no levels.
+/// Headers that are followed in one frame.
 const MAX_HEADERS: usize = 64;
 
 /// The layers of a frame of `wire_len` bytes on the wire, of which `data` was captured.
@@ -228,7 +228,7 @@ pub fn decode(link: LinkType, data: &[u8], wire_len: u32) -> Packet<'_> {
     let mut next = walk.link(link, Span::new(data, wire_len));
     for _ in 0..MAX_HEADERS {
         next = match next {
-            Next::End => return walk.packet,
+            Next::End => return walk.finish(),
             Next::Proto(proto, span) => walk.proto(proto, span),
             Next::EtherType(kind, span) => walk.ether_type(kind, span),
             Next::Ip(span) => walk.ip(span),
@@ -240,7 +240,7 @@ pub fn decode(link: LinkType, data: &[u8], wire_len: u32) -> Packet<'_> {
         };
     }
     walk.packet.flaws.add(Flaws::DEPTH);
-    walk.packet
+    walk.finish()
 }
 
 /// What follows a header.
@@ -268,23 +268,40 @@ enum Next<'a> {
 /// A walk through a frame, and what it found.
 struct Walk<'a> {
     packet: Packet<'a>,
+    /// The path, as [`Path::from_bytes`] takes it.
+    path: [u8; MAX_DEPTH],
+    depth: usize,
 }
 
 impl<'a> Walk<'a> {
     #[inline]
     fn new() -> Self {
         let (path, vlan, flaws) = (Path::EMPTY, Vlan::NONE, Flaws::NONE);
-        Self { packet: Packet { path, macs: None, vlan, net: Net::None, inner: None, flaws } }
+        let packet = Packet { path, macs: None, vlan, net: Net::None, inner: None, flaws };
+        Self { packet, path: [0; MAX_DEPTH], depth: 0 }
     }
 
-    /// Adds a level; `false` if there is no room, which ends the walk.
     #[inline]
-    fn level(&mut self, level: Level) -> bool {
-        let room = self.packet.path.push(level);
-        if !room {
-            self.packet.flaws.add(Flaws::DEPTH);
+    fn finish(mut self) -> Packet<'a> {
+        self.packet.path = Path::from_bytes(self.path);
+        self.packet
+    }
+
+    /// Adds a level. Where there is no room it is left out, but the walk goes on: tags in heaps must not hide addresses.
+    #[inline]
+    fn level(&mut self, level: Level) {
+        match self.path.get_mut(self.depth) {
+            Some(at) => {
+                *at = level.to_byte();
+                self.depth += 1;
+            }
+            None => self.packet.flaws.add(Flaws::DEPTH),
         }
-        room
+    }
+
+    /// Whether this was the last level.
+    fn is_behind(&self, level: Level) -> bool {
+        self.depth.checked_sub(1).and_then(|at| self.path.get(at)) == Some(&level.to_byte())
     }
 
     /// Adds a level that nothing is followed behind.

@@ -62,10 +62,19 @@ levels! {
     LispData = "lisp-data", PnDcp = "pn_dcp",
 }
 
+// A path's byte holds a level's number and one more.
+const _: () = assert!(Level::ALL.len() < 255);
+
 impl Level {
     /// The level of a stored number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// What stands for it in a path's bytes; never 0.
+    #[inline]
+    pub(super) fn to_byte(self) -> u8 {
+        self as u8 + 1
     }
 
     /// The level of a name.
@@ -94,7 +103,7 @@ impl Path {
             return false;
         }
         // The first level lies in the uppermost byte, so that a path sorts behind its parent.
-        self.0 |= (u128::from(level as u8) + 1) << (8 * (MAX_DEPTH - 1 - depth));
+        self.0 |= u128::from(level.to_byte()) << (8 * (MAX_DEPTH - 1 - depth));
         true
     }
 
@@ -139,6 +148,7 @@ impl Path {
     }
 
     /// From what [`Path::to_bytes`] gave.
+    #[inline]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }

@@ -53,7 +53,7 @@ impl FlowTable {
             _ => {}
         }
         if let Some(written) = self.resumed.take(&key) {
-            flow.resume(&written, forward);
+            flow.resume(&written);
         } else {
             self.begun += 1;
         }

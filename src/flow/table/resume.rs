@@ -6,7 +6,6 @@
 
 use hashbrown::HashMap;
 
-use super::apps::from_record;
 use super::*;
 
 /// What was written of a key.
@@ -88,7 +87,7 @@ impl Resumed {
 
 impl Flow {
     /// Makes a flow that a packet has just begun go on as what was written of it.
-    pub(super) fn resume(&mut self, open: &Open, forward: bool) {
+    pub(super) fn resume(&mut self, open: &Open) {
         let Open { record, before, start } = open;
         let Some(id) = record.id() else { return };
         self.id = id;
@@ -107,7 +106,6 @@ impl Flow {
         if let Some(state) = record.conn_state {
             self.inner.tcp.restore(state, record.history.as_deref().unwrap_or_default(), record.rtt_us);
         }
-        (self.app, self.inner.known) = from_record(record);
-        let _ = forward;
+        self.resume_app(record);
     }
 }

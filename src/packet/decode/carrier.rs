@@ -15,9 +15,10 @@ impl<'a> Walk<'a> {
         if span.wire == 0 {
             return Next::End;
         }
-        if span.bytes.is_empty() || !self.level(Level::Llc) {
+        if span.bytes.is_empty() {
             return self.short(span, 3);
         }
+        self.level(Level::Llc);
         let Some(&[dsap, ssap, control]) = span.first() else {
             return self.short(span, 3);
         };
@@ -71,9 +72,14 @@ impl<'a> Walk<'a> {
             Some(0x82) => self.last(Level::Esis),
             Some(0x83) => self.last(Level::Isis),
             Some(0x00 | 0x81) => self.last(Level::Clnp),
-            Some(0xcc) if self.level(Level::Osi) => Next::Ip(span.skip(1)),
-            Some(0x8e) if self.level(Level::Osi) => Next::Ipv6(span.skip(1)),
-            Some(_) => self.last(Level::Osi),
+            Some(&nlpid) => {
+                self.level(Level::Osi);
+                match nlpid {
+                    0xcc => Next::Ip(span.skip(1)),
+                    0x8e => Next::Ipv6(span.skip(1)),
+                    _ => Next::End,
+                }
+            }
             None => self.short(span, 1),
         }
     }
@@ -83,7 +89,8 @@ impl<'a> Walk<'a> {
         let Some(&[_, _, _, _, l0, l1]) = span.first() else {
             return self.short(span, 6);
         };
-        if !self.level(level) || level == Level::PppoeD {
+        self.level(level);
+        if level == Level::PppoeD {
             return Next::End;
         }
         let len = u32::from(u16::from_be_bytes([l0, l1]));
@@ -102,20 +109,15 @@ impl<'a> Walk<'a> {
             (_, Some(kind)) => (kind, span.skip(2)),
             (_, None) => return self.short(span, 2),
         };
-        if !self.level(Level::Ppp) {
-            return Next::End;
-        }
+        self.level(Level::Ppp);
         match kind {
             0x0021 => Next::Ip(rest),
             0x0057 => Next::Ipv6(rest),
             0x0281 | 0x0283 => Next::Mpls(rest),
             // Bridged frames (RFC 3518, 4.2): two bytes, then of type 1 Ethernet.
-            0x0031 if self.level(Level::BcpBpdu) => {
-                if rest.bytes.get(1) == Some(&1) {
-                    Next::Eth(rest.skip(2))
-                } else {
-                    self.data(rest)
-                }
+            0x0031 => {
+                self.level(Level::BcpBpdu);
+                if rest.bytes.get(1) == Some(&1) { Next::Eth(rest.skip(2)) } else { self.data(rest) }
             }
             _ => match Level::of_ppp(kind) {
                 Some(level) => self.last(level),
@@ -129,9 +131,7 @@ impl<'a> Walk<'a> {
         let Some(&[_, _, bottom, _]) = span.first() else {
             return self.short(span, 4);
         };
-        if !self.level(Level::Mpls) {
-            return Next::End;
-        }
+        self.level(Level::Mpls);
         let rest = span.skip(4);
         if bottom & 1 == 0 {
             return Next::Mpls(rest);
@@ -141,11 +141,14 @@ impl<'a> Walk<'a> {
             Some(6) => Next::Ipv6(rest),
             // Pseudowires (RFC 4385, 3 and 5): a control word, or an associated channel.
             Some(0) if is_ethernet(rest.skip(4)) => self.pseudowire(Level::PwethCw, rest.skip(4)),
-            Some(1) if self.level(Level::Pwach) => match rest.u16(2) {
-                Some(0x0021) => Next::Ip(rest.skip(4)),
-                Some(0x0057) => Next::Ipv6(rest.skip(4)),
-                _ => Next::End,
-            },
+            Some(1) => {
+                self.level(Level::Pwach);
+                match rest.u16(2) {
+                    Some(0x0021) => Next::Ip(rest.skip(4)),
+                    Some(0x0057) => Next::Ipv6(rest.skip(4)),
+                    _ => Next::End,
+                }
+            }
             Some(_) if is_ethernet(rest) => self.pseudowire(Level::Pweth, rest),
             Some(_) => self.data(rest),
             None => self.short(rest, 1),
@@ -153,7 +156,8 @@ impl<'a> Walk<'a> {
     }
 
     fn pseudowire(&mut self, level: Level, rest: Span<'a>) -> Next<'a> {
-        if self.level(level) { Next::Eth(rest) } else { Next::End }
+        self.level(level);
+        Next::Eth(rest)
     }
 }
 

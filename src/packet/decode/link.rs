@@ -52,7 +52,9 @@ impl<'a> Walk<'a> {
                 self.level(Level::Raw);
                 self.raw(span)
             }
-            LinkType::IPV4 | LinkType::IPV6 => self.ip(span),
+            LinkType::IPV4 | LinkType::IPV6 if !span.bytes.is_empty() => self.ip(span),
+            LinkType::IPV4 => self.last(Level::Ip),
+            LinkType::IPV6 => self.last(Level::Ipv6),
             LinkType::NULL | LinkType::LOOP => self.loopback(link, span),
             LinkType::SLL => self.cooked(span, (14, 2, 16)),
             LinkType::SLL2 => self.cooked(span, (0, 8, 20)),
@@ -74,22 +76,17 @@ impl<'a> Walk<'a> {
     /// Ethernet (IEEE 802.3-2022, 3.1.1), without a checksum behind.
     #[inline]
     pub(super) fn eth(&mut self, span: Span<'a>) -> Next<'a> {
+        self.level(Level::Eth);
         let Some(&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]) = span.first() else {
-            if span.bytes.len() >= 12 || self.packet.path.depth() > 0 {
-                self.level(Level::Eth);
-            }
             return self.short(span, 14);
         };
-        if !self.level(Level::Eth) {
-            return Next::End;
-        }
-        if self.packet.path.depth() == 1 {
+        if self.depth == 1 {
             self.packet.macs =
                 Some(Macs { src: Mac([s0, s1, s2, s3, s4, s5]), dst: Mac([d0, d1, d2, d3, d4, d5]) });
         }
         let rest = span.skip(14);
         match u16::from_be_bytes([t0, t1]) {
-            ether_type::IPV4 => Next::Ip(rest),
+            ether_type::IPV4 => self.ip(rest),
             kind => self.type_or_length(kind, rest),
         }
     }
@@ -144,7 +141,8 @@ impl<'a> Walk<'a> {
 
     /// A level whose payload is bytes.
     fn opaque(&mut self, level: Level, rest: Span<'a>) -> Next<'a> {
-        if self.level(level) && rest.wire > 0 { self.last(Level::Data) } else { Next::End }
+        self.level(level);
+        if rest.wire > 0 { self.last(Level::Data) } else { Next::End }
     }
 
     /// IEEE 802.1Q, 9.6: an id of 12 bits, then what is tagged.
@@ -152,10 +150,8 @@ impl<'a> Walk<'a> {
         let Some([c0, c1]) = span.at(0) else {
             return self.short(span, 4);
         };
-        if !self.level(level) {
-            return Next::End;
-        }
-        let depth = self.packet.path.depth();
+        self.level(level);
+        let depth = self.depth;
         self.note_vlan(depth - 1, u16::from_be_bytes([c0, c1]) & 0x0fff);
         match (level, span.at(2)) {
             // A second service tag is no level of its own.
@@ -183,9 +179,7 @@ impl<'a> Walk<'a> {
 
     /// Another tag of `len` bytes before an EtherType.
     fn tag(&mut self, level: Level, len: u32, span: Span<'a>) -> Next<'a> {
-        if !self.level(level) {
-            return Next::End;
-        }
+        self.level(level);
         match span.u16(len as usize) {
             Some(kind) => self.type_or_length(kind, span.skip(len + 2)),
             None => self.short(span, len + 2),
@@ -194,9 +188,7 @@ impl<'a> Walk<'a> {
 
     /// Slow protocols (IEEE 802.3, annex 57A): link aggregation and its kin.
     fn slow(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Slow) {
-            return Next::End;
-        }
+        self.level(Level::Slow);
         match span.bytes.first() {
             Some(1) => self.last(Level::Lacp),
             Some(2) => self.last(Level::SlowMarker),
@@ -209,9 +201,7 @@ impl<'a> Walk<'a> {
 
     /// IEEE 802.1X, 11.3: packet type 0 carries EAP.
     fn eapol(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Eapol) {
-            return Next::End;
-        }
+        self.level(Level::Eapol);
         match span.at(1) {
             Some([0, l0, l1]) if (l0, l1) != (0, 0) => self.last(Level::Eap),
             _ => Next::End,
@@ -220,9 +210,7 @@ impl<'a> Walk<'a> {
 
     /// PROFINET real time: frame ids 0xfefc to 0xfeff are discovery and configuration.
     fn profinet(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Profinet) {
-            return Next::End;
-        }
+        self.level(Level::Profinet);
         match span.u16(0) {
             Some(0xfefc..=0xfeff) => self.last(Level::PnDcp),
             _ => Next::End,
@@ -233,9 +221,10 @@ impl<'a> Walk<'a> {
     fn arp(&mut self, span: Span<'a>) -> Next<'a> {
         // Over ATM (RFC 2225) the header has other fields.
         let level = if span.u16(0) == Some(19) { Level::Atmarp } else { Level::Arp };
-        if span.bytes.is_empty() || !self.level(level) {
-            return Next::End;
+        if span.bytes.is_empty() {
+            return self.short(span, 28);
         }
+        self.level(level);
         let Some(bytes) = span.first::<28>() else {
             return self.short(span, 28);
         };
@@ -252,10 +241,10 @@ impl<'a> Walk<'a> {
 
     /// BSD loopback: an address family, in network order of `LOOP`, of `NULL` in the order of the machine that captured.
     fn loopback(&mut self, link: LinkType, span: Span<'a>) -> Next<'a> {
+        self.level(Level::Null);
         let Some(&family) = span.first::<4>() else {
             return self.short(span, 4);
         };
-        self.level(Level::Null);
         let rest = span.skip(4);
         let family = match u32::from_be_bytes(family) {
             // A family is below 65536, so that the order can be told.

@@ -50,9 +50,7 @@ impl<'a> Walk<'a> {
     /// RFC 791.
     #[inline]
     fn ipv4(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Ip) {
-            return Next::End;
-        }
+        self.level(Level::Ip);
         let Some(&[first, _, l0, l1, i0, i1, f0, f1, ttl, proto, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
             span.first()
         else {
@@ -82,9 +80,7 @@ impl<'a> Walk<'a> {
 
     /// RFC 8200.
     pub(super) fn ipv6(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Ipv6) {
-            return Next::End;
-        }
+        self.level(Level::Ipv6);
         let Some(&[first, _, _, _, l0, l1, next, ttl, ref addrs @ ..]) = span.first::<40>() else {
             return self.short(span, 40);
         };
@@ -158,7 +154,7 @@ impl<'a> Walk<'a> {
         let later = header.fragment.is_some_and(|fragment| fragment.offset > 0);
         let proto = header.proto;
         self.network(header, rest, if later { Transport::Later } else { Transport::Portless });
-        if later { Next::End } else { Next::Proto(proto, rest) }
+        if later { Next::End } else { self.proto(proto, rest) }
     }
 
     /// Notes an IP header: the frame's own if it is the first, else one in a tunnel.

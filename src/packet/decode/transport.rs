@@ -42,9 +42,7 @@ impl<'a> Walk<'a> {
         else {
             return self.cut_tcp(span);
         };
-        if !self.level(Level::Tcp) {
-            return Next::End;
-        }
+        self.level(Level::Tcp);
         let tcp = Tcp {
             ports: Ports { src: u16::from_be_bytes([s0, s1]), dst: u16::from_be_bytes([d0, d1]) },
             seq: u32::from_be_bytes([q0, q1, q2, q3]),
@@ -70,15 +68,18 @@ impl<'a> Walk<'a> {
     #[cold]
     fn cut_tcp(&mut self, span: Span<'a>) -> Next<'a> {
         let transport = match ports(span) {
-            Some(ports) if self.level(Level::Tcp) => Transport::Tcp(Tcp {
+            Some(ports) => Transport::Tcp(Tcp {
                 ports,
                 seq: span.u32(4).unwrap_or(0),
                 ack: span.u32(8).unwrap_or(0),
                 flags: span.bytes.get(13).copied().unwrap_or(0),
                 window: span.u16(14).unwrap_or(0),
             }),
-            _ => Transport::Cut,
+            None => Transport::Cut,
         };
+        if transport != Transport::Cut {
+            self.level(Level::Tcp);
+        }
         let header = span.bytes.get(12).map_or(20, |offset| u32::from(offset >> 4) * 4).max(20);
         self.transport(transport, span.skip(header));
         self.short(span, 20)
@@ -88,13 +89,11 @@ impl<'a> Walk<'a> {
     #[inline]
     fn udp(&mut self, span: Span<'a>) -> Next<'a> {
         let Some(&[s0, s1, d0, d1, l0, l1, _, _]) = span.first() else {
-            let ports = ports(span).filter(|_| self.level(Level::Udp));
+            let ports = ports(span).inspect(|_| self.level(Level::Udp));
             self.transport(ports.map_or(Transport::Cut, Transport::Udp), span.skip(8));
             return self.short(span, 8);
         };
-        if !self.level(Level::Udp) {
-            return Next::End;
-        }
+        self.level(Level::Udp);
         let ports = Ports { src: u16::from_be_bytes([s0, s1]), dst: u16::from_be_bytes([d0, d1]) };
         let len = u32::from(u16::from_be_bytes([l0, l1]));
         let payload = match len {
@@ -105,7 +104,7 @@ impl<'a> Walk<'a> {
                 span.limit(8)
             }
             _ => {
-                if len > span.wire && !self.is_first_fragment() {
+                if len > span.wire && !self.may_go_on() {
                     self.packet.flaws.add(Flaws::LENGTH);
                 }
                 span.limit(len)
@@ -116,27 +115,33 @@ impl<'a> Walk<'a> {
         self.behind_udp(ports, payload)
     }
 
-    /// Whether the frame's own IP packet goes on in other frames.
-    fn is_first_fragment(&self) -> bool {
-        matches!(&self.packet.net, Net::Ip(ip) if ip.fragment.is_some())
+    /// Whether the packet may go on in other frames: of what is in a tunnel that is not kept.
+    fn may_go_on(&self) -> bool {
+        self.packet.inner.is_some() || matches!(&self.packet.net, Net::Ip(ip) if ip.fragment.is_some())
     }
 
     /// RFC 9260, 3.1.
     fn sctp(&mut self, span: Span<'a>) -> Next<'a> {
-        let ports = ports(span).filter(|_| self.level(Level::Sctp));
+        let ports = ports(span).inspect(|_| self.level(Level::Sctp));
         self.transport(ports.map_or(Transport::Cut, Transport::Sctp), span.skip(12));
         if span.bytes.len() < 12 { self.short(span, 12) } else { Next::End }
     }
 
     /// RFC 792 and RFC 4443, 2.1.
     fn icmp(&mut self, level: Level, span: Span<'a>) -> Next<'a> {
-        let transport = match span.at(0) {
-            Some([kind, code]) if self.level(level) => {
-                Transport::Icmp(Icmp { kind, code, rest: span.u32(4).unwrap_or(0) })
-            }
-            _ => Transport::Cut,
+        let Some([kind, code]) = span.at(0) else {
+            self.transport(Transport::Cut, span.skip(8));
+            return self.short(span, 8);
         };
-        self.transport(transport, span.skip(8));
+        // Behind the other version's header it has no types that anyone counts.
+        let foreign = self.is_behind(if level == Level::Icmp { Level::Ipv6 } else { Level::Ip });
+        self.level(level);
+        if foreign {
+            self.packet.flaws.add(Flaws::FIELD);
+            return Next::End;
+        }
+        let icmp = Icmp { kind, code, rest: span.u32(4).unwrap_or(0) };
+        self.transport(Transport::Icmp(icmp), span.skip(8));
         if span.bytes.len() < 8 { self.short(span, 8) } else { Next::End }
     }
 }

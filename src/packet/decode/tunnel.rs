@@ -24,9 +24,7 @@ impl<'a> Walk<'a> {
         let (Some(bits), Some(kind)) = (span.u16(0), span.u16(2)) else {
             return self.short(span, 4);
         };
-        if !self.level(Level::Gre) {
-            return Next::End;
-        }
+        self.level(Level::Gre);
         let has = |bit: u16| bits & bit != 0;
         let (checksum, routing, key, sequence, acknowledged) =
             (has(0x8000), has(0x4000), has(0x2000), has(0x1000), has(0x0080));
@@ -87,14 +85,13 @@ impl<'a> Walk<'a> {
         if span.bytes.is_empty() {
             return self.short(span, header);
         }
-        if self.level(Level::Erspan) { Next::Eth(span.skip(header)) } else { Next::End }
+        self.level(Level::Erspan);
+        Next::Eth(span.skip(header))
     }
 
     /// RFC 3378: two bytes, then a frame.
     pub(super) fn ether_ip(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::EtherIp) {
-            return Next::End;
-        }
+        self.level(Level::EtherIp);
         let rest = span.skip(2);
         self.tunnel(Next::Eth(rest), rest)
     }
@@ -102,9 +99,7 @@ impl<'a> Walk<'a> {
     /// PIM (RFC 7761, 4.9); a register that is not null carries a packet.
     pub(super) fn pim(&mut self, span: Span<'a>) -> Next<'a> {
         const NULL_REGISTER: u8 = 0x40;
-        if !self.level(Level::Pim) {
-            return Next::End;
-        }
+        self.level(Level::Pim);
         let rest = span.skip(8);
         match span.at(0) {
             Some([0x21, _, _, _, bits]) if bits & NULL_REGISTER == 0 && is_ip(rest) => {
@@ -119,8 +114,8 @@ impl<'a> Walk<'a> {
         let Some([next, words]) = span.at(0) else {
             return self.short(span, 12);
         };
-        if self.packet.path.last() != Some(Level::Ipv6) && !self.level(Level::Ah) {
-            return Next::End;
+        if !self.is_behind(Level::Ipv6) {
+            self.level(Level::Ah);
         }
         let rest = span.skip(4 * (u32::from(words) + 2));
         self.tunnel(Next::Proto(next, rest), rest)

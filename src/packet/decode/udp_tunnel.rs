@@ -17,6 +17,7 @@ enum Kind {
     Lisp,
     IpsecNat,
     Vxlan,
+    VxlanOfOld,
     VxlanGpe,
     Ayiya,
     Geneve,
@@ -35,7 +36,8 @@ impl Kind {
             3544 => Self::Teredo,
             4341 => Self::Lisp,
             4500 => Self::IpsecNat,
-            4789 | 8472 => Self::Vxlan,
+            4789 => Self::Vxlan,
+            8472 => Self::VxlanOfOld,
             4790 => Self::VxlanGpe,
             5072 => Self::Ayiya,
             6081 => Self::Geneve,
@@ -69,6 +71,11 @@ impl<'a> Walk<'a> {
             Kind::Lisp => self.lisp(span),
             Kind::IpsecNat => self.ipsec_nat(span),
             Kind::Vxlan => self.vxlan(span),
+            // The port is not its own, so that all reserved bits must be as they should.
+            Kind::VxlanOfOld => match span.first() {
+                Some(&[8, 0, 0, 0, _, _, _, 0]) => self.vxlan(span),
+                _ => Next::End,
+            },
             Kind::VxlanGpe => self.vxlan_gpe(span),
             Kind::Ayiya => self.ayiya(span),
             Kind::Geneve => self.geneve(span),
@@ -79,17 +86,16 @@ impl<'a> Walk<'a> {
     /// RFC 7348, 5: the flag that says an identifier is there is always set.
     fn vxlan(&mut self, span: Span<'a>) -> Next<'a> {
         const HAS_ID: u8 = 0x08;
-        if span.bytes.first().is_none_or(|flags| flags & HAS_ID == 0) || !self.level(Level::Vxlan) {
+        if span.bytes.first().is_none_or(|flags| flags & HAS_ID == 0) {
             return Next::End;
         }
+        self.level(Level::Vxlan);
         self.carried(8, span, Next::Eth)
     }
 
     /// draft-ietf-nvo3-vxlan-gpe: the last byte of the first word says what follows.
     fn vxlan_gpe(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::Vxlan) {
-            return Next::End;
-        }
+        self.level(Level::Vxlan);
         match span.bytes.get(3) {
             Some(1) => self.carried(8, span, Next::Ip),
             Some(2) => self.carried(8, span, Next::Ipv6),
@@ -103,9 +109,7 @@ impl<'a> Walk<'a> {
         let Some(&first) = span.bytes.first().filter(|&first| first >> 6 == 0) else {
             return Next::End;
         };
-        if !self.level(Level::Geneve) {
-            return Next::End;
-        }
+        self.level(Level::Geneve);
         let kind = span.u16(2);
         let header = 8 + 4 * u32::from(first & 0x3f);
         self.carried(header, span, |rest| kind.map_or(Next::End, |kind| Next::EtherType(kind, rest)))
@@ -121,7 +125,10 @@ impl<'a> Walk<'a> {
             rest = rest.skip(8);
         }
         match rest.bytes.first() {
-            Some(0x60..=0x6f) if self.level(Level::Teredo) => self.tunnel(Next::Ipv6(rest), rest),
+            Some(0x60..=0x6f) => {
+                self.level(Level::Teredo);
+                self.tunnel(Next::Ipv6(rest), rest)
+            }
             _ => Next::End,
         }
     }
@@ -139,9 +146,7 @@ impl<'a> Walk<'a> {
             (2, Kind::GtpControl | Kind::GtpUser) => (Level::Gtpv2, None),
             _ => return Next::End,
         };
-        if !self.level(level) {
-            return Next::End;
-        }
+        self.level(level);
         let (Some(header), Some(&G_PDU)) = (header, span.bytes.get(1)) else {
             return self.control(span);
         };
@@ -158,9 +163,7 @@ impl<'a> Walk<'a> {
         let Some(bits) = span.u16(0).filter(|bits| matches!(bits & 0x0f, 2 | 3)) else {
             return Next::End;
         };
-        if !self.level(Level::L2tp) {
-            return Next::End;
-        }
+        self.level(Level::L2tp);
         let has = |bit: u16| bits & bit != 0;
         let (control, length, sequence, offset) = (has(0x8000), has(0x4000), has(0x0800), has(0x0200));
         if control || bits & 0x0f == 3 {
@@ -178,9 +181,7 @@ impl<'a> Walk<'a> {
 
     /// RFC 3948, 2: a byte of ones keeps the translation alive; four zeros precede IKE; else ESP.
     fn ipsec_nat(&mut self, span: Span<'a>) -> Next<'a> {
-        if !self.level(Level::UdpEncap) {
-            return Next::End;
-        }
+        self.level(Level::UdpEncap);
         match span.bytes {
             [0xff] => {}
             [0, 0, 0, 0, _, ..] => {
@@ -200,9 +201,7 @@ impl<'a> Walk<'a> {
         let Some([identity, signature, operation, next]) = span.at(0) else {
             return Next::End;
         };
-        if !self.level(Level::Ayiya) {
-            return Next::End;
-        }
+        self.level(Level::Ayiya);
         let header = 8 + (1 << (identity >> 4)) + 4 * u32::from(signature >> 4);
         if operation & 0x0f != FORWARD {
             return self.control(span);
@@ -213,7 +212,11 @@ impl<'a> Walk<'a> {
     /// RFC 9300, 5.1: eight bytes, then a packet.
     fn lisp(&mut self, span: Span<'a>) -> Next<'a> {
         let rest = span.skip(8);
-        if is_ip(rest) && self.level(Level::LispData) { self.tunnel(Next::Ip(rest), rest) } else { Next::End }
+        if !is_ip(rest) {
+            return Next::End;
+        }
+        self.level(Level::LispData);
+        self.tunnel(Next::Ip(rest), rest)
     }
 
     /// Enters the tunnel behind a header of `header` bytes.

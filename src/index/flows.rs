@@ -1,0 +1,168 @@
+//! Flow records of a data directory: every flow file in order, the growing one included, read in place.
+
+use std::io;
+use std::path::Path;
+
+use memchr::memmem::Finder;
+
+use crate::flow::record::FlowRecord;
+use crate::packet::{Nanos, Place};
+use crate::store::flow_file::{FlowItem, FlowReader, FlowSource, Fold, Kind, Object, flow_sources, peek};
+use crate::store::layout::Layout;
+use crate::store::range::TimeRange;
+use crate::sys::fs::{Fs, FsFile};
+
+/// Which records are asked for.
+pub struct FlowQuestion<'a> {
+    /// Where the data directory is.
+    pub layout: &'a Layout,
+    /// Through what it is read.
+    pub fs: &'a dyn Fs,
+    /// Records that touch this time.
+    pub range: TimeRange,
+    /// Texts of which a record must hold at least one in its bytes, unless there are none: what spares decoding the others.
+    pub needles: Vec<String>,
+    /// The first packet of the flows asked for, if they are of one flow: what spares reading files that end before it.
+    pub begun: Option<Place>,
+}
+
+/// What a look at the flow files came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FlowLook {
+    /// Files that were read.
+    pub files: usize,
+    /// Files that could be left out.
+    pub skipped: usize,
+    /// Whether bytes of a file could not be believed.
+    pub damaged: bool,
+    /// From when on there are records.
+    pub oldest: Option<Nanos>,
+    /// What whoever asked should know, each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// What is handed out.
+#[derive(Debug)]
+pub enum Item {
+    /// A record.
+    Record(Box<FlowRecord>),
+    /// Flows that were only counted.
+    Fold(Fold),
+}
+
+/// Hands the records asked for to `take`, as they were written, until it says `false`.
+///
+/// # Errors
+/// If the flow files cannot be listed.
+pub fn flows(question: &FlowQuestion<'_>, mut take: impl FnMut(Item) -> bool) -> io::Result<FlowLook> {
+    let finders: Vec<_> = question.needles.iter().map(|needle| Finder::new(needle.as_bytes())).collect();
+    let mut look = FlowLook::default();
+    for source in flow_sources(question.fs, question.layout)? {
+        let name = source.name.map_or_else(|| "the growing flow file".to_owned(), |name| name.to_string());
+        match read(question, source, &finders, &mut look, &mut take) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                look.notes.push(format!("{name} was evicted meanwhile"));
+            }
+            Err(error) => {
+                look.damaged = true;
+                look.notes.push(format!("read {name}: {error}"));
+            }
+        }
+    }
+    Ok(look)
+}
+
+fn read(
+    question: &FlowQuestion<'_>,
+    source: FlowSource,
+    finders: &[Finder<'_>],
+    look: &mut FlowLook,
+    take: &mut impl FnMut(Item) -> bool,
+) -> io::Result<bool> {
+    let sealed = source.name.is_some();
+    let (file, len) = source.open(question.fs)?;
+    if sealed {
+        let seen = peek(&*file);
+        let range = seen.footer.as_ref().and_then(|footer| footer.first.zip(footer.last));
+        look.oldest = look.oldest.into_iter().chain(range.map(|(first, _)| first)).min();
+        let outside = range.is_some_and(|(first, last)| !question.range.touches(first, last));
+        // Records come after their packets: what was analysed up to before the flow began holds none of it.
+        let analysed = seen.position.and_then(|position| position.analysed);
+        let before = question.begun.zip(analysed).is_some_and(|(begun, analysed)| analysed <= begun);
+        if outside || before {
+            look.skipped += 1;
+            return Ok(true);
+        }
+    }
+    read_all(question, &*file, len, finders, look, take)
+}
+
+/// Reads a flow file from elsewhere.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn flows_of(
+    question: &FlowQuestion<'_>,
+    path: &Path,
+    mut take: impl FnMut(Item) -> bool,
+) -> io::Result<FlowLook> {
+    let finders: Vec<_> = question.needles.iter().map(|needle| Finder::new(needle.as_bytes())).collect();
+    let mut look = FlowLook::default();
+    let file = question.fs.open_read(path)?;
+    if peek(&*file).header.is_none() {
+        return Err(io::Error::other("it is no flow file"));
+    }
+    let len = file.len()?;
+    read_all(question, &*file, len, &finders, &mut look, &mut take)?;
+    Ok(look)
+}
+
+fn read_all(
+    question: &FlowQuestion<'_>,
+    file: &dyn FsFile,
+    len: u64,
+    finders: &[Finder<'_>],
+    look: &mut FlowLook,
+    take: &mut impl FnMut(Item) -> bool,
+) -> io::Result<bool> {
+    look.files += 1;
+    let mut reader = FlowReader::new(file, len);
+    while let Some(item) = reader.next() {
+        match item {
+            FlowItem::Object(object) => {
+                if let Some(item) = wanted(question, &object, finders)
+                    && !take(item)
+                {
+                    return Ok(false);
+                }
+            }
+            FlowItem::Lost(range) => {
+                look.damaged = true;
+                let (from, to) = (range.start, range.end);
+                look.notes.push(format!("bytes {from} to {to} of a flow file are damaged and left out"));
+            }
+            FlowItem::Header(..) | FlowItem::Cut(_) => {}
+        }
+    }
+    Ok(true)
+}
+
+fn wanted(question: &FlowQuestion<'_>, object: &Object<'_>, finders: &[Finder<'_>]) -> Option<Item> {
+    if !finders.is_empty() && !finders.iter().any(|finder| finder.find(object.bytes).is_some()) {
+        return None;
+    }
+    match object.kind {
+        Kind::Record => {
+            let record = object.record().ok()?;
+            question.range.touches(record.start, record.end).then(|| Item::Record(Box::new(record)))
+        }
+        Kind::Fold => {
+            let fold = object.fold()?;
+            let within = fold.first.zip(fold.last).is_none_or(|(a, b)| question.range.touches(a, b));
+            within.then_some(Item::Fold(fold))
+        }
+        Kind::Footer | Kind::Checkpoint | Kind::Other => None,
+    }
+}
