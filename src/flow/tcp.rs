@@ -105,8 +105,12 @@ impl Side {
 
     /// Whether the side is in a connection whose opening was seen, and has not broken it off.
     fn is_sound(&self) -> bool {
-        matches!(self.state, State::Established | State::Closed)
-            || self.state == State::Reset && self.before == State::Closed
+        match self.state {
+            State::Established => true,
+            State::Closed => !self.before.is_outside(),
+            State::Reset => self.before == State::Closed,
+            _ => false,
+        }
     }
 }
 
@@ -413,7 +417,7 @@ fn advance(side: &mut Side, doubtful: bool, len: u32, seq: u32, end: u32) -> boo
     }
     if side.unseen > 0 && delta(seq, side.hole.0) >= 0 && delta(seq, side.hole.1) < 0 {
         let room = delta(side.hole.1, seq).unsigned_abs();
-        side.unseen = side.unseen.saturating_sub(len.min(room));
+        side.unseen = side.unseen.saturating_sub(end.wrapping_sub(seq).min(room));
     }
     len > 0
 }
@@ -434,7 +438,12 @@ fn acknowledge(side: &mut Side, ack: u32) -> u32 {
         if ack == 0 && beyond > FAR {
             return missed;
         }
-        missed = missed.saturating_add(beyond.unsigned_abs());
+        if beyond == 1 && side.unseen == 0 {
+            // A FIN, unless more comes behind it.
+            (side.hole, side.unseen) = ((side.next, ack), 1);
+        } else {
+            missed = missed.saturating_add(beyond.unsigned_abs());
+        }
         side.next = ack;
     }
     side.acked = ack;
