@@ -135,7 +135,7 @@ impl Running {
         }
         sealed.try_iter().for_each(|()| self.file_sealed());
         self.tick();
-        if parcels.is_empty() && self.stalled.is_none() {
+        if self.setup.live && parcels.is_empty() && self.stalled.is_none() {
             self.tell_time();
         }
         true
@@ -234,7 +234,8 @@ impl Running {
         }
     }
 
-    /// Tells the analyst the time. Only when nothing waits before it: flows expire against what was seen.
+    /// Tells the analyst the time. Only when nothing waits before it: flows expire against what was seen. Packets that another
+    /// clock has stamped tell the time themselves.
     fn tell_time(&mut self) {
         let now = self.setup.clock.now();
         if now.up >= self.tick_due {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::query::Reader as Index;
 use super::summaries::Sizes;
 use super::view::{View, ViewError, Viewer};
-use crate::capture::replay::{Import, ImportError};
+use crate::capture::replay::{End as ImportEnd, Import, ImportError};
 use crate::flow::summary::{Encoded, Merged, Probe, Summariser, Summary, SummaryLimits, Wanted};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, LinkType, Nanos, Precision};
@@ -115,7 +115,7 @@ fn at_text(at: Option<Nanos>) -> String {
 /// If the directory cannot be listed. What else goes wrong is in the answer's notes.
 pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError> {
     let view = question.look()?;
-    let mut answer = Answer::new(question, question.limits_of_sum(), view.notes.clone());
+    let mut answer = Answer::new(question, view.notes.clone());
     let touched =
         |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
     answer.own(view.rows.iter().filter(touched));
@@ -128,7 +128,7 @@ pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError>
 /// If a file is not there or is no capture file. One that is damaged is counted up to there.
 pub fn over_files(question: &Question<'_>, files: &[PathBuf]) -> Result<Analysis, AnalysisError> {
     let mut view = None;
-    let mut answer = Answer::new(question, SummaryLimits::FOREIGN, Vec::new());
+    let mut answer = Answer::new(question, Vec::new());
     for path in files {
         match named(question.layout, question.fs, path)? {
             Named::Own(name) => {
@@ -176,11 +176,6 @@ impl Question<'_> {
         Viewer { layout, fs, ledger }.look()
     }
 
-    /// Of an answer over many files.
-    fn limits_of_sum(&self) -> SummaryLimits {
-        SummaryLimits::FOREIGN
-    }
-
     /// Whether every packet from `first` to `last` counts.
     fn covers(&self, first: Nanos, last: Nanos) -> bool {
         self.range.contains(first) && self.range.contains(last)
@@ -197,11 +192,11 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn new(question: &'a Question<'a>, limits: SummaryLimits, notes: Vec<String>) -> Self {
+    fn new(question: &'a Question<'a>, notes: Vec<String>) -> Self {
         // Why there is none the view has told already.
         let index = Index::open(&question.layout.index()).ok();
         let summarised = index.as_ref().and_then(|index| index.summarised().ok()).unwrap_or_default();
-        let merged = Merged::new(question.wanted, limits);
+        let merged = Merged::new(question.wanted, SummaryLimits::FOREIGN);
         let analysis = Analysis {
             merged,
             from: None,
@@ -301,7 +296,12 @@ impl<'a> Answer<'a> {
         match read {
             Ok((summary, end)) => {
                 self.analysis.merged.add(&summary);
-                self.analysis.damaged |= !matches!(end, End::Clean | End::Cut);
+                // The last record of a growing file may be on its way.
+                let grows = row.facts.state == State::Recording;
+                if end != End::Clean && !(grows && end == End::Cut) {
+                    self.analysis.damaged = true;
+                    self.analysis.notes.push(format!("{name} {}", end.as_str()));
+                }
             }
             Err(ScanError::Short) if row.facts.state == State::Recording => {}
             Err(ScanError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -331,17 +331,23 @@ impl<'a> Answer<'a> {
     /// Counts the packets of a file from elsewhere.
     fn foreign(&mut self, path: &Path) -> Result<(), AnalysisError> {
         let mut import = Import::open(path)?;
-        let mut count = Count::new(SummaryLimits::FOREIGN, self.question.range);
+        let mut count = Counter::new(SummaryLimits::FOREIGN, self.question.range);
         let failed = loop {
             match import.next() {
                 Ok(Some(packet)) => count.packet(packet.link, &packet.frame, packet.precision),
                 Ok(None) => break None,
-                Err(error) => break Some(error),
+                Err(error) => break Some(error.to_string()),
             }
         };
-        if let Some(error) = failed {
+        let cut = match import.end() {
+            Some(ImportEnd::Cut { offset }) => {
+                Some(format!("{}: cut within the record at byte {offset}", path.display()))
+            }
+            _ => None,
+        };
+        if let Some(wrong) = failed.or(cut) {
             self.analysis.damaged = true;
-            self.analysis.notes.push(error.to_string());
+            self.analysis.notes.push(wrong);
         }
         let summary = count.summariser.summary();
         if let Some((first, last)) = summary.range {
@@ -361,12 +367,12 @@ fn number_and_size(row: &&Row) -> (u64, u64) {
 }
 
 /// Packets of one file on their way into its summary.
-struct Count {
+struct Counter {
     summariser: Summariser,
     range: TimeRange,
 }
 
-impl Count {
+impl Counter {
     fn new(limits: SummaryLimits, range: TimeRange) -> Self {
         Self { summariser: Summariser::new(limits), range }
     }
@@ -394,7 +400,7 @@ pub fn summarise(
 ) -> Result<(Summary, End), ScanError> {
     let mut reader = Reader::open(file)?;
     let format = reader.format();
-    let mut count = Count::new(limits, range);
+    let mut count = Counter::new(limits, range);
     while let Some((_, frame)) = reader.next_record()? {
         count.packet(format.link, &frame, format.precision);
     }
