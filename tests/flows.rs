@@ -213,8 +213,9 @@ fn community_ids_are_those_of_pycommunityid() {
 fn states_and_histories_of_real_connections_are_those_that_zeek_documents() {
     use ConnState::{REJ, RSTO, RSTR, S0, S1, S3, SF};
     let Some(corpora) = corpora() else { return };
+    type Expected = &'static [(ConnState, &'static str, usize)];
     #[rustfmt::skip]
-    let expected: &[(&str, &[(ConnState, &str, usize)])] = &[
+    let expected: &[(&str, Expected)] = &[
         // Every SYN unanswered; those of -445 are sent up to three times.
         ("atk-synflood.pcap", &[(S0, "S", 200)]),
         ("atk-portscan-vertical.pcap", &[(S0, "S", 10)]),
@@ -433,7 +434,7 @@ mod made {
     use tapkeep::packet::level::{Level, Path};
 
     /// The `nth` segment of a connection, the handshake first; every other one is the server's.
-    pub fn segment(connection: u32, nth: u32, payload: &[u8]) -> Packet<'_> {
+    pub(super) fn segment(connection: u32, nth: u32, payload: &[u8]) -> Packet<'_> {
         let client = (
             Addr::from(std::net::IpAddr::from(Ipv4Addr::from(0x0a00_0000 | connection >> 4))),
             1024 + (connection as u16 & 15),
