@@ -287,3 +287,7 @@ fn printable(text: &str) -> String {
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+#[path = "alerts_tests.rs"]
+mod tests;
