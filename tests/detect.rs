@@ -215,11 +215,13 @@ fn offenders_are_named_and_traps_are_left_alone() {
 #[test]
 fn counts_are_those_of_other_tools() {
     let Some(corpora) = corpora() else { return };
-    // tshark: different ports (hosts) to which a SYN went and from which no SYN-ACK came; SYNs; echo requests.
+    // tshark: different ports (hosts) to which a SYN went and from which no SYN-ACK came; addresses
+    // asked for by ARP; SYNs; echo requests.
     for (file, detector, count) in [
         ("atk-portscan-plc.pcap", "port_scan", 973),
         ("atk-portscan-vertical.pcap", "port_scan", 10),
         ("atk-portscan-445.pcap", "host_sweep", 9),
+        ("atk-nmap-versions.pcap", "host_sweep", 245),
         ("atk-synflood.pcap", "syn_flood", 200),
         ("atk-smurf6.pcap", "flood", 1000),
     ] {
