@@ -56,6 +56,11 @@ impl Alerts {
         self.active.contains_key(key)
     }
 
+    /// The count so far of the finding of that key.
+    pub fn count(&self, key: &Key) -> Option<u64> {
+        self.active.get(key).map(|active| active.finding.count)
+    }
+
     /// The packet that is looked at; in a flow event or at a tick, the latest, with the time of now.
     pub fn here(&self) -> Arrival {
         self.here

@@ -141,16 +141,18 @@ impl Flood {
             let Some(share) = share else { continue };
             let peak = rate.peak(now, over, share);
             if peak.sent < threshold {
-                if peak.sent < threshold / 4 {
-                    rate.forget();
-                }
+                rate.put_by(now);
+                continue;
+            }
+            // Judged once more: a second is looked at each time it slides.
+            if rate.is_told() {
                 continue;
             }
             let (src, dst) = rate.ends();
             // That of all is told where it is not one that was told, nor one host that tries one other.
             let one = matches!((src, dst), (Subject::Ip(_), Subject::Ip(_)));
             if target.dst.is_none() && target.kind != Kind::Dhcp && (one || told.contains(&target.kind)) {
-                rate.forget();
+                rate.put_by(now);
                 continue;
             }
             told.insert(target.kind);
@@ -203,7 +205,9 @@ impl Detector for Flood {
             self.good(Kind::Fragment, arrival.now, (ip.dst, 0), arrival.now, good);
         }
         match ip.transport {
-            Transport::Tcp(tcp) if tcp.flags & (Tcp::SYN | Tcp::ACK | Tcp::RST | Tcp::FIN) == Tcp::SYN => {
+            Transport::Tcp(tcp)
+                if tcp.flags & (Tcp::SYN | Tcp::ACK | Tcp::RST | Tcp::FIN) == Tcp::SYN && is_new(seen) =>
+            {
                 self.sent(Kind::Syn, arrival, src, (ip.dst, tcp.ports.dst), 1);
             }
             Transport::Icmp(icmp) if !is_routine(ip, icmp.kind) => {
@@ -281,6 +285,11 @@ impl Flood {
             }
         }
     }
+}
+
+/// Whether a SYN is no mere retransmission: no stack sends more than eight of them.
+fn is_new(seen: &Seen<'_>) -> bool {
+    seen.flow.is_none_or(|flow| flow.orig.packets <= 1 || (flow.orig.packets > 8 && flow.answered == 0))
 }
 
 /// Errors, and what every IPv6 host says: neighbour discovery, multicast listeners.

@@ -8,13 +8,14 @@ pub mod dns;
 mod facts;
 mod fits;
 pub mod ja4;
+mod lines;
 mod ports;
 mod tcp;
 pub mod text;
 pub mod tls;
 mod udp;
 
-use super::level::Level;
+use super::level::{Level, Path};
 
 pub use facts::{FactReader, Facts};
 
@@ -81,8 +82,7 @@ impl Sniffer {
         match told {
             Some(app) => {
                 self.app = Some((app, Basis::Payload));
-                // What a NetBIOS session carries comes behind its first messages.
-                if app != Level::Nbss {
+                if !may_become_another(app, payload) {
                     self.looked = SETTLED;
                 }
             }
@@ -104,20 +104,42 @@ impl Sniffer {
     }
 }
 
+/// Whether a flow is only about to say what it is: what a NetBIOS session carries comes behind its first messages, and an
+/// SMB 1 negotiation may be answered in SMB 2.
+fn may_become_another(app: App, payload: &[u8]) -> bool {
+    const NEGOTIATE: u8 = 0x72;
+    match app {
+        Level::Nbss => true,
+        Level::Smb => payload.get(8) == Some(&NEGOTIATE),
+        _ => false,
+    }
+}
+
 /// What is told of one payload by itself, as of the innermost payload of a tunnel.
 pub fn identify(way: Way, payload: &[u8]) -> Option<(App, Basis)> {
     Sniffer::default().look(way, payload)
 }
 
-/// The levels that stand between the transport and an application in the protocol tree, outermost first: `nbss` for `smb2`.
-pub fn carriers(app: App, proto: u8) -> &'static [Level] {
-    match (app, proto) {
-        (Level::Smb | Level::Smb2, 6) => &[Level::Nbss],
-        (Level::Smb, _) => &[Level::Nbdgm],
-        (Level::Modbus, _) => &[Level::Mbtcp],
-        (Level::S7comm | Level::Rdp, _) => &[Level::Tpkt, Level::Cotp],
-        (Level::Bacnet, _) => &[Level::Bvlc],
-        (Level::Nfs, _) => &[Level::Rpc],
+/// The path of a frame whose payload is an application's: behind the transport what carries it (`nbss` for `smb2`) and the
+/// application itself. A path that goes past its transport already is the whole one.
+#[must_use]
+pub fn append(path: Path, app: App) -> Path {
+    match path.last() {
+        Some(Level::Tcp | Level::Udp | Level::UdpLite | Level::Sctp) => {
+            carriers(app).iter().fold(path, |path, &level| path.with(level)).with(app)
+        }
+        _ => path,
+    }
+}
+
+/// The levels that stand between the transport and an application in tshark's protocol tree, outermost first.
+fn carriers(app: App) -> &'static [Level] {
+    match app {
+        Level::Smb | Level::Smb2 => &[Level::Nbss],
+        Level::Modbus => &[Level::Mbtcp],
+        Level::S7comm | Level::Rdp => &[Level::Tpkt, Level::Cotp],
+        Level::Bacnet => &[Level::Bvlc],
+        Level::Nfs => &[Level::Rpc],
         _ => &[],
     }
 }

@@ -35,6 +35,8 @@ const LOOKS: u8 = 16;
 pub struct FactReader {
     facts: Facts,
     looked: u8,
+    /// Who sends what is open.
+    from_originator: bool,
     open: Open,
 }
 
@@ -56,20 +58,39 @@ impl FactReader {
         matches!(app, Level::Tls | Level::Http | Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns)
     }
 
-    /// Takes a payload in the order it came; `false` when it needs no more.
+    /// Takes a payload in the order it came; `false` when it needs no more, and ever after.
     pub fn take(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
-        self.looked = self.looked.saturating_add(1);
+        if self.looked >= LOOKS {
+            return false;
+        }
+        self.looked += 1;
+        // The flow's beginning may not have been seen, and its server be held for the originator.
+        let is_asking = match (&self.open, app) {
+            (Open::Nothing, Level::Tls) => {
+                payload.first() == Some(&22) && payload.get(5).is_none_or(|&kind| kind == 1)
+            }
+            (Open::Nothing, Level::Http) => {
+                payload.first().is_some_and(u8::is_ascii_uppercase) && !payload.starts_with(b"HTTP/")
+            }
+            (Open::Nothing, _) => true,
+            _ => way.from_originator == self.from_originator,
+        };
         let wants = match app {
-            Level::Tls => !way.from_originator || self.tls(payload),
-            Level::Http => !way.from_originator || self.http(payload),
+            _ if !is_asking => true,
+            Level::Tls => self.tls(payload),
+            Level::Http => self.http(payload),
             Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns => self.dns(app, way, payload),
             _ => false,
         };
-        let wants = wants && self.looked < LOOKS;
         if !wants {
-            self.open = Open::Nothing;
+            self.looked = LOOKS;
         }
-        wants
+        if self.looked == LOOKS {
+            self.open = Open::Nothing;
+        } else if is_asking {
+            self.from_originator = way.from_originator;
+        }
+        self.looked < LOOKS
     }
 
     fn tls(&mut self, payload: &[u8]) -> bool {
@@ -114,9 +135,17 @@ impl FactReader {
     fn dns(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
         let message = if way.proto == 6 { Message::read_tcp(payload) } else { Message::read(payload) };
         let Some(message) = message else { return true };
-        // An answer repeats the question; mDNS's does not, and names then what it offers, which nobody asked for.
-        let Some(question) = message.question else { return true };
-        let name = if app == Level::Nbns { question.name.netbios_text() } else { question.name.text() };
+        // Answers repeat the question but for those of mDNS, which may answer nobody, and those of NBNS, which name it
+        // as they answer it.
+        let name = match message.question {
+            Some(question) => question.name,
+            None if app == Level::Nbns => match message.records().next() {
+                Some(record) => record.name,
+                None => return true,
+            },
+            None => return true,
+        };
+        let name = if app == Level::Nbns { name.netbios_text() } else { name.text() };
         self.facts.dns_query = Some(name);
         false
     }

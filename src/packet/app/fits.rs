@@ -2,8 +2,8 @@
 
 use super::bytes::{Ber, be16, be24, be32, begins, le16, le32, line, printable};
 use super::dns::Message;
-use super::tcp;
 use super::udp::is_text_line;
+use super::{lines, tcp};
 use crate::packet::level::Level;
 
 /// Whether a payload fits a claim.
@@ -13,7 +13,7 @@ pub(super) fn fits(claim: Level, p: &[u8]) -> bool {
         Level::Ftp => is_reply(p) || has_command(p, FTP),
         Level::Smtp => is_reply(p) || has_command(p, SMTP),
         Level::Pop => begins(p, b"+OK") || begins(p, b"-ERR") || has_command(p, POP),
-        Level::Imap => begins(p, b"* ") || tcp::is_imap_command(line(p)),
+        Level::Imap => begins(p, b"* ") || lines::is_imap_command(line(p)),
         Level::Nntp => is_reply(p),
         Level::Telnet => matches!(p, [0xff, 0xfa..=0xfe, _, ..]) || is_text_line(p),
         Level::Redis => matches!(byte(0), Some(b'+' | b'-' | b':' | b'$' | b'*')) && printable(line(p)),

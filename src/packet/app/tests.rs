@@ -107,6 +107,8 @@ fn by_hand() -> Vec<(Way, &'static str, Vec<u8>)> {
         (UDP, "wol", wol),
         (UDP, "tftp", b"\0\x01boot.bin\0octet\0".to_vec()),
         (UDP, "tftp", tftp),
+        (UDP, "tftp", b"\0\x05\0\x01File Not Found\0".to_vec()),
+        (UDP, "tftp", b"\0\x06blksize\x001432\0".to_vec()),
         (UDP, "stun", b"\0\x01\0\0\x21\x12\xa4\x42abcdefghijkl".to_vec()),
         (TCP, "enip", enip),
         (UDP, "rpc", rpc.to_vec()),
@@ -160,7 +162,16 @@ fn a_netbios_session_becomes_what_it_carries() {
     let to = way(6, 50_001, 139);
     let request = [&b"\x81\0\0\x44\x20"[..], &[b'C'; 32], b"\0\x20", &[b'D'; 32], b"\0"].concat();
     assert_eq!(sniffer.look(to, &request), Some((Level::Nbss, Basis::Payload)));
+    assert_eq!(sniffer.look(to, b"\0\0\0\x20\xffSMBs\0\0\0\0"), Some((Level::Smb, Basis::Payload)));
+    assert!(sniffer.is_settled());
+}
+
+#[test]
+fn an_smb_1_negotiation_may_be_answered_in_smb_2() {
+    let to = way(6, 50_001, 445);
+    let mut sniffer = Sniffer::default();
     assert_eq!(sniffer.look(to, b"\0\0\0\x20\xffSMBr\0\0\0\0"), Some((Level::Smb, Basis::Payload)));
+    assert_eq!(sniffer.look(to, b"\0\0\0\x20\xfeSMB@\0\0\0\0"), Some((Level::Smb2, Basis::Payload)));
     assert!(sniffer.is_settled());
 }
 
@@ -172,6 +183,19 @@ fn rtp_takes_two_datagrams_of_a_source() {
     assert_eq!(sniffer.look(UDP, &rtp(1)), None);
     assert_eq!(sniffer.look(Way { from_originator: false, ..UDP }, &rtp(2)), None);
     assert_eq!(sniffer.look(UDP, &rtp(2)), Some((Level::Rtp, Basis::Payload)));
+}
+
+#[test]
+fn a_path_gets_what_carries_the_application_too() {
+    let tcp = Path::EMPTY.with(Level::Eth).with(Level::Ip).with(Level::Tcp);
+    // As tshark's frame.protocols has them in the corpora.
+    assert_eq!(append(tcp, Level::Smb2).to_string(), "eth:ip:tcp:nbss:smb2");
+    assert_eq!(append(tcp, Level::Modbus).to_string(), "eth:ip:tcp:mbtcp:modbus");
+    assert_eq!(append(tcp, Level::Tls).to_string(), "eth:ip:tcp:tls");
+    let udp = Path::EMPTY.with(Level::Ip).with(Level::Udp);
+    assert_eq!(append(udp, Level::Nfs).to_string(), "ip:udp:rpc:nfs");
+    let whole = udp.with(Level::UdpEncap).with(Level::Esp);
+    assert_eq!(append(whole, Level::UdpEncap), whole);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::Way;
 use super::bytes::{Ber, be16, be32, begins, le32, line, printable};
 use super::dns::Message;
-use super::tcp;
+use super::{lines, tcp};
 use crate::packet::level::Level;
 
 /// The protocol of a datagram.
@@ -24,7 +24,7 @@ fn text(way: Way, p: &[u8]) -> Option<Level> {
     if p.starts_with(b"BT-SEARCH * HTTP/1.1") {
         return Some(Level::Lsd);
     }
-    let told = tcp::like_http(p)?;
+    let told = lines::like_http(p)?;
     // HTTP in datagrams is SSDP, on its port or in what answers it.
     Some(match told {
         Level::Http
@@ -155,7 +155,8 @@ fn is_stun(p: &[u8]) -> bool {
         && be16(p, 2).is_some_and(|len| usize::from(len) + 20 == p.len() && len % 4 == 0)
 }
 
-/// A request (RFC 1350, 5): a name and a mode, each ended by zero; or a first whole block of data.
+/// A request (RFC 1350, 5): a name and a mode, each ended by zero; or what answers it from
+/// another port: a first whole block of data, an error, options.
 fn is_tftp(p: &[u8]) -> bool {
     match p.get(1) {
         Some(1 | 2) => {
@@ -167,6 +168,14 @@ fn is_tftp(p: &[u8]) -> bool {
             name && mode && parts.next().is_some()
         }
         Some(3) => p[2..4] == [0, 1] && p.len() == 516,
+        // An error, ended by zero; options granted (RFC 2347).
+        Some(5) => {
+            p[2] == 0 && p[3] <= 8 && p.len() > 5 && p.last() == Some(&0) && printable(&p[4..p.len() - 1])
+        }
+        Some(6) => {
+            let options = [&b"blksize\0"[..], b"tsize\0", b"timeout\0", b"windowsize\0", b"multicast\0"];
+            options.iter().any(|option| begins(&p[2..], option)) && p.last() == Some(&0)
+        }
         _ => false,
     }
 }
@@ -208,7 +217,7 @@ fn is_nbdgm(p: &[u8]) -> bool {
 
 /// A DTLS record (RFC 9147, 4.1): a type, a version, a length within the datagram.
 fn is_dtls(p: &[u8]) -> bool {
-    matches!(p[1..3], [0xfe, 0xff | 0xfd] | [1, 0])
+    matches!(p[1..3], [0xfe, 0xff | 0xfd])
         && be16(p, 11).is_some_and(|len| len > 0 && usize::from(len) + 13 <= p.len())
         && (p[0] != 22 || p[3..5] != [0, 0] || matches!(p[13], 0..=24))
 }
@@ -256,10 +265,9 @@ pub(super) fn is_openvpn_reset(p: &[u8]) -> bool {
     [0, 20, 32, 64].into_iter().any(|hmac| {
         let head = if hmac == 0 { 9 } else { 9 + hmac + 8 };
         let is_first = hmac == 0 || matches!(be32(p, 9 + hmac), Some(1..=3));
-        let acks = if is_client { 0 } else { 1 + usize::from(p.get(head) == Some(&1)) * 12 - 1 };
-        let is_known = is_client || acks == 12;
+        // A server acknowledges the client's message and repeats the client's session.
+        let acks = if is_server { 12 } else { 0 };
         is_first
-            && is_known
             && p.get(head) == Some(&u8::from(is_server))
             && p.len() == head + 1 + acks + 4
             && be32(p, head + 1 + acks) == Some(0)

@@ -17,8 +17,9 @@ use super::handover::Old;
 use super::outline::{Footer, Kind, Outline};
 use super::position::Position;
 use super::reader::{FlowItem, FlowReader, Object, is_ours};
+use super::settings::Settings;
 use super::tally::Tally;
-use super::writer::{Begin, FlowWriter, Settings};
+use super::writer::{Begin, FlowWriter};
 use super::{FlowFileError, failed, peek};
 use crate::flow::record::FlowRecord;
 use crate::packet::{Nanos, Place};
@@ -303,14 +304,14 @@ impl Search<'_> {
         let doubtful = facts.and_then(|facts| facts.doubtful_from).unwrap_or(u64::MAX);
         let len = file.size.min(doubtful);
         let seen = peek(open);
-        match (seen.footer, facts) {
+        let in_order = facts.is_none_or(|facts| facts.state == State::Sealed);
+        match (seen.footer.filter(|_| in_order), facts) {
             (Some(footer), _) => {
                 let analysed = seen.position.and_then(|position| position.analysed);
                 Seen { len, position: seen.position, analysed, last: footer.last }
             }
             (None, Some(facts)) => {
-                let position = if doubtful == u64::MAX { seen.position } else { None };
-                let position = position.or_else(|| Some(Found::read(open, len).position));
+                let position = Some(Found::read(open, len).position);
                 Seen { len, position, analysed: facts.analysed, last: facts.last }
             }
             (None, None) => {
