@@ -17,7 +17,7 @@ use crate::capture::replay::{End as ImportEnd, Import, ImportError};
 use crate::flow::summary::{Encoded, Merged, Probe, Summariser, Summary, SummaryLimits, Wanted};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, LinkType, Nanos, Precision};
-use crate::store::catalog::Row;
+use crate::store::catalog::{FlowRow, Row};
 use crate::store::entry::Entry;
 use crate::store::facts::{CaptureFacts, State};
 use crate::store::layout::Layout;
@@ -64,6 +64,8 @@ pub struct Analysis {
     pub read: usize,
     /// Files of the range whose packets are evicted, lowest index number first: only flow records tell of them.
     pub evicted: Vec<Row>,
+    /// Flow files of packets that no capture file was written of, and that the range cuts: only their records tell of these.
+    pub cut_flows: Vec<FlowRow>,
     /// Whether a file, or a part of it, could not be read.
     pub damaged: bool,
     /// What whoever asked should know, each a sentence.
@@ -119,6 +121,7 @@ pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError>
     let touched =
         |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
     answer.own(view.rows.iter().filter(touched));
+    answer.flow_files();
     Ok(answer.analysis)
 }
 
@@ -205,6 +208,7 @@ impl<'a> Answer<'a> {
             files: 0,
             read: 0,
             evicted: Vec::new(),
+            cut_flows: Vec::new(),
             damaged: false,
             notes,
         };
@@ -223,7 +227,7 @@ impl<'a> Answer<'a> {
         }
         self.leave_out_strangers(&mut rows);
         let stored: Sizes =
-            rows.iter().filter(|row| self.is_stored(&row.facts)).map(|row| number_and_size(row)).collect();
+            rows.iter().filter(|row| self.is_stored(&row.facts)).map(number_and_size).collect();
         let mut missing: HashMap<_, _> = rows.iter().map(|row| (row.facts.name.number(), *row)).collect();
         if let Some(index) = &self.index {
             let merged = &mut self.analysis.merged;
@@ -251,14 +255,57 @@ impl<'a> Answer<'a> {
             && self.summarised.get(&facts.name.number()) == Some(&facts.size)
     }
 
+    /// Counts what flow files tell of packets that no capture file was written of.
+    fn flow_files(&mut self) {
+        let Some(index) = &self.index else { return };
+        let (Ok(stored), Ok(rows)) = (index.flows_summarised(), index.flow_files(self.question.range, false))
+        else {
+            return;
+        };
+        let number_and_size = |row: &FlowRow| (row.facts.name.number(), row.facts.size);
+        let is_stored = |row: &FlowRow| {
+            let (number, size) = number_and_size(row);
+            stored.get(&number) == Some(&size)
+        };
+        let mut whole = Sizes::new();
+        for row in rows.into_iter().filter(is_stored) {
+            let Some((first, last)) = row.facts.first.zip(row.facts.last) else { continue };
+            self.note_range(first, last);
+            if self.question.covers(first, last) {
+                whole.extend([number_and_size(&row)]);
+                self.analysis.losses += row.facts.losses;
+                self.analysis.files += 1;
+            } else {
+                self.analysis.cut_flows.push(row);
+            }
+        }
+        let Self { index: Some(index), analysis: Analysis { merged, damaged, notes, .. }, .. } = self else {
+            return;
+        };
+        let taken = index.flow_summaries(&whole, self.question.wanted, |number, blobs| {
+            if let Err(error) = merged.add_blobs(blobs) {
+                *damaged = true;
+                notes.push(format!("flow file {number}: {error}; its packets are not counted"));
+            }
+        });
+        if let Err(error) = taken {
+            notes.push(format!("{error}; what flow files tell of packets is not counted"));
+        }
+    }
+
+    fn note_range(&mut self, first: Nanos, last: Nanos) {
+        let range = self.question.range;
+        let from = range.since.map_or(first, |since| first.max(since));
+        let to = range.until.map_or(last, |until| last.min(until));
+        self.analysis.from = Some(self.analysis.from.map_or(from, |earliest| earliest.min(from)));
+        self.analysis.to = Some(self.analysis.to.map_or(to, |latest| latest.max(to)));
+    }
+
     /// Takes a file into account for what the answer says of itself.
     fn note_file(&mut self, row: &Row) {
-        let (facts, range) = (&row.facts, self.question.range);
+        let facts = &row.facts;
         if let Some((first, last)) = facts.first.zip(facts.last) {
-            let from = range.since.map_or(first, |since| first.max(since));
-            let to = range.until.map_or(last, |until| last.min(until));
-            self.analysis.from = Some(self.analysis.from.map_or(from, |earliest| earliest.min(from)));
-            self.analysis.to = Some(self.analysis.to.map_or(to, |latest| latest.max(to)));
+            self.note_range(first, last);
         }
         self.analysis.losses += match self.question.recording {
             Some((number, losses)) if (facts.state, facts.name.number()) == (State::Recording, number) => {
@@ -351,8 +398,7 @@ impl<'a> Answer<'a> {
         }
         let summary = count.summariser.summary();
         if let Some((first, last)) = summary.range {
-            self.analysis.from = Some(self.analysis.from.map_or(first, |earliest| earliest.min(first)));
-            self.analysis.to = Some(self.analysis.to.map_or(last, |latest| latest.max(last)));
+            self.note_range(first, last);
         }
         self.analysis.merged.add(&summary);
         self.analysis.losses += Losses::UNKNOWN;
