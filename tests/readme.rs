@@ -142,8 +142,20 @@ fn commands(readme: &str) -> Vec<String> {
         let command = text[at..].split(['|', '#']).next().unwrap().trim();
         let word = command.split_whitespace().nth(1).unwrap_or_default();
         let known = [
-            "run", "replay", "list", "extract", "hold", "release", "status", "config", "index", "protocols", "endpoints",
-            "conversations", "flows", "suspicious",
+            "run",
+            "replay",
+            "list",
+            "extract",
+            "hold",
+            "release",
+            "status",
+            "config",
+            "index",
+            "protocols",
+            "endpoints",
+            "conversations",
+            "flows",
+            "suspicious",
         ];
         if known.contains(&word) && !command.contains('…') {
             found.push(command.to_owned());
