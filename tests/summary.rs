@@ -1,7 +1,12 @@
 //! What captures amount to, against tshark: every capture that nobody here wrote, whole, cut in two and over an index. They lie
 //! where `TAPKEEP_CORPORA` points, else in a folder beside the checkout. Without them these tests say that they skip.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "helpers of tests, and a measurement"
+)]
 
 #[path = "support/corpora.rs"]
 mod corpora;
