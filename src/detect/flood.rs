@@ -136,7 +136,7 @@ impl Flood {
             if share > 0 && target.kind != Kind::Fragment && !scene.both_directions {
                 continue;
             }
-            let peak = rate.peak(now, over, share);
+            let peak = rate.peak(now, over, share, threshold);
             if peak.sent < threshold {
                 rate.put_by(now);
                 continue;
