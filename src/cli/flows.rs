@@ -1,7 +1,7 @@
 //! `tapkeep flows`: flow records, filtered; as a table, JSON lines or CSV; followed live.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,6 +89,7 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
         range,
         needles: args.needles(),
         begun: if let [one] = &args.flow[..] { place_of(one) } else { None },
+        without: HashSet::new(),
     };
     let mut answer = Answer::new(args, range, out);
     answer.begin()?;

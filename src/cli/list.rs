@@ -95,6 +95,10 @@ pub fn list(
             out.line(format_args!("Flow files in {}; times in {zone}", place.data_dir.display()))?;
             out.table(&flows::table(latest(&answer.flows, limit), &Local))?;
         }
+        if answer.left > 0 {
+            out.line(format_args!("{} recorded and not analysed yet", bytes(answer.left)))?;
+        }
+        answer.tap.iter().try_for_each(|what| out.line(format_args!("the tap: {what}")))?;
     }
     Ok(Exit::Ok)
 }
@@ -113,6 +117,10 @@ struct Answer {
     range: TimeRange,
     /// Files before the range was looked at.
     before: usize,
+    /// What the service says is odd about the tap.
+    tap: Vec<String>,
+    /// Bytes that it has recorded and not analysed yet.
+    left: u64,
 }
 
 fn gather(
@@ -130,6 +138,8 @@ fn gather(
         .ok()
         .flatten()
         .filter(|state| state.is_fresh(up_ms));
+    let tap = service.as_ref().map_or_else(Vec::new, |state| state.analysis.tap.clone());
+    let left = service.as_ref().map_or(0, |state| state.analysis.left);
     if let Some(told) = service.and_then(|state| state.recording) {
         let told_of =
             |row: &&mut Row| (row.facts.state, row.facts.name.number()) == (State::Recording, told.index);
@@ -148,7 +158,7 @@ fn gather(
     let mut flows = flow_files(&layout, &RealFs::default(), &ledger).unwrap_or_default();
     flows.retain(|row| args.all || row.evicted.is_none());
     flows.retain(|row| touched(row.facts.first, row.facts.last));
-    Ok(Answer { view, flows, range, before })
+    Ok(Answer { view, flows, range, before, tap, left })
 }
 
 /// The latest of them; 0 is all.
@@ -204,6 +214,8 @@ impl Answer {
             "from": rows.iter().filter_map(|row| row.facts.first).min().map(rfc3339),
             "to": rows.iter().filter_map(|row| row.facts.last).max().map(rfc3339),
             "losses": self.losses(),
+            "tap": self.tap,
+            "left": self.left,
         })
     }
 

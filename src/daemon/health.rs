@@ -98,6 +98,8 @@ struct Told {
     recording: Option<Recording>,
     unsynced_since_ms: Option<u64>,
     busy_with: Option<String>,
+    tap: Vec<String>,
+    paused: Option<String>,
 }
 
 impl Health {
@@ -118,6 +120,12 @@ impl Health {
         self.told().busy_with = what;
     }
 
+    /// Tells what is odd about the tap, and why detectors that rest on failed tries pause, if they do.
+    pub fn set_tap(&self, tap: Vec<String>, paused: Option<String>) {
+        let mut told = self.told();
+        (told.tap, told.paused) = (tap, paused);
+    }
+
     /// Fills in what the threads have told.
     pub fn fill(&self, state: &mut ServiceState, up_ms: u64) {
         let told = self.told().clone();
@@ -131,6 +139,8 @@ impl Health {
             left: self.left.get().saturating_sub(self.caught_up.get()),
             flows: self.flows.get(),
             records_lost: self.refused.get(),
+            tap: told.tap,
+            paused: told.paused,
         };
         state.activity = told.state;
         state.recording = told.recording;
@@ -205,6 +215,12 @@ pub struct Analysing {
     pub flows: u64,
     /// Flow records that are lost, since too many waited for a disk that refuses.
     pub records_lost: u64,
+    /// What is odd about the tap: only one direction seen, each frame seen twice, packets lost before the tap port.
+    #[serde(default)]
+    pub tap: Vec<String>,
+    /// Why detectors that rest on failed tries pause, if they do.
+    #[serde(default)]
+    pub paused: Option<String>,
 }
 
 /// Space on the file system of the data directory, bytes.

@@ -272,6 +272,7 @@ impl Pipeline {
         let (fs, layout, next_number) = (Arc::clone(&data.fs), data.layout.clone(), data.next_number);
         let (analysis, saves) = (plan.analysis.clone(), plan.save);
         let (health, abandon) = (Arc::clone(&self.health), Arc::clone(&self.abandon));
+        let stop = Arc::clone(&self.stop);
         self.spawn("analyst", move || {
             if !analyst::wait_for_salvage(&salvaged, &abandon) {
                 return;
@@ -298,6 +299,7 @@ impl Pipeline {
                 keeper,
                 index,
                 health,
+                stop,
                 abandon,
             });
         })

@@ -10,6 +10,7 @@ mod flow_rows;
 pub mod flow_view;
 pub mod flows;
 pub mod fresh;
+mod from_flows;
 pub mod query;
 pub mod rebuild;
 mod rows;
