@@ -9,8 +9,10 @@ mod corpora;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use corpora::{captures, corpora};
+use proptest::prelude::*;
 use serde_json::Value;
 use tapkeep::capture::replay::Import;
 use tapkeep::flow::key::Numbers;
@@ -206,14 +208,336 @@ fn community_ids_are_those_of_pycommunityid() {
     }
 }
 
+/// By hand, after Zeek's documentation (`conn.log`: `conn_state`, `history`), from the segments that tshark prints.
 #[test]
-fn print_states() {
-    for path in all() {
-        let notes = run(&read(&path), LIMITS);
-        let mut counts: BTreeMap<(Option<ConnState>, Option<String>), u64> = BTreeMap::new();
-        for record in notes.records.iter().filter(|record| record.proto == 6) {
-            *counts.entry((record.conn_state, record.history.clone())).or_default() += 1;
+fn states_and_histories_of_real_connections_are_those_that_zeek_documents() {
+    use ConnState::{REJ, RSTO, RSTR, S0, S1, S3, SF};
+    let Some(corpora) = corpora() else { return };
+    type Expected = &'static [(ConnState, &'static str, usize)];
+    #[rustfmt::skip]
+    let expected: &[(&str, Expected)] = &[
+        // Every SYN unanswered; those of -445 are sent up to three times.
+        ("atk-synflood.pcap", &[(S0, "S", 200)]),
+        ("atk-portscan-vertical.pcap", &[(S0, "S", 10)]),
+        ("atk-portscan-445.pcap", &[(S0, "S", 9)]),
+        // Of 17 SYNs three are answered, and those connections reset by the scanner.
+        ("atk-nmap-versions.pcap", &[(S0, "S", 8), (REJ, "Sr", 6), (RSTO, "ShAR", 3)]),
+        // The client speaks first; frame 53 is sent again; the server closes first.
+        ("cred-telnet.pcap", &[(SF, "ShADdaTfF", 1)]),
+        // The server's FIN is the last frame.
+        ("fmt-ns-be.pcap", &[(S3, "ShADadf", 1)]),
+        // The server resets twice with the same number.
+        ("fmt-ns-le.pcap", &[(RSTR, "ShADadr", 1)]),
+        // One cut short; one closed by the server first.
+        ("cid-combined.pcap.gz", &[(S1, "ShAdDa", 1), (SF, "ShADadfF", 1)]),
+    ];
+    for (name, expected) in expected {
+        let notes = run(&read(&corpora.join(name)), LIMITS);
+        let mut found: BTreeMap<(ConnState, String), usize> = BTreeMap::new();
+        for record in notes.records.into_iter().filter(|record| record.proto == 6) {
+            *found.entry((record.conn_state.unwrap(), record.history.unwrap())).or_default() += 1;
         }
-        println!("{} {counts:?}", name(&path));
+        let found: Vec<_> =
+            found.iter().map(|((state, history), count)| (*state, history.as_str(), *count)).collect();
+        assert_eq!(found, *expected, "{name}");
+    }
+}
+
+/// `tcp.analysis.initial_rtt` of tshark 4.0, and its `tcp.analysis.ack_lost_segment`.
+#[test]
+fn handshakes_take_as_long_as_tshark_says_and_lost_bytes_are_where_it_finds_them() {
+    let Some(corpora) = corpora() else { return };
+    let records = |name: &str| run(&read(&corpora.join(name)), LIMITS).records;
+    for (name, expected) in [
+        ("cred-telnet.pcap", &[2572][..]),
+        ("fmt-ns-le.pcap", &[146_847]),
+        ("cid-combined.pcap.gz", &[237_416, 143_803]),
+        ("mix-office.pcap", &[16_903, 16_937, 18_451, 19_680, 21_080, 21_749]),
+    ] {
+        let mut records = records(name);
+        records.sort_by_key(|record| record.id());
+        let rtts: Vec<_> = records.iter().filter_map(|record| record.rtt_us).take(expected.len()).collect();
+        assert_eq!(rtts, expected, "{name}");
+    }
+    // Nothing lost.
+    for name in ["cred-telnet.pcap", "mix-office.pcap", "atk-ftp-bruteforce.pcap", "atk-ssh-hydra.pcap"] {
+        assert_eq!(records(name).iter().filter_map(|record| record.missed_bytes).sum::<u64>(), 0, "{name}");
+    }
+    // Of six connections whose opening is there tshark flags four; of two only the FIN is missing, which is no byte.
+    let records = records("atk-portscan-plc.pcap");
+    let holes = records.iter().filter(|record| record.missed_bytes.is_some_and(|missed| missed > 0));
+    let holes: Vec<_> = holes.map(|record| (record.src_port, record.missed_bytes)).collect();
+    assert_eq!(holes, [(Some(60_018), Some(3798)), (Some(56_901), Some(2531))]);
+}
+
+/// Two million flows of one packet each, and ten thousand that stay.
+#[test]
+fn a_flood_of_flows_is_bounded_and_every_flow_is_counted() {
+    const FLOOD: u32 = 2_000_000;
+    let limits = FlowLimits { flows: 50_000, ..LIMITS };
+    let mut table = FlowTable::new(limits);
+    let mut tally = Tally::default();
+    let mut arrival = Arrival { wire_len: 60, ..Arrival::default() };
+    for connection in 0..FLOOD {
+        arrival.now += 1000;
+        arrival.place.offset += 76;
+        table.packet(&made::segment(connection, 0, &[]), &arrival, &mut tally);
+        assert!(table.counts().flows <= 50_000);
+    }
+    let counts = table.counts();
+    assert_eq!((counts.flows, counts.begun, counts.evicted), (50_000, 2_000_000, 1_950_000));
+    assert!(counts.memory < 50_000 * 560, "{}", counts.memory);
+    table.finish(arrival.now, &mut tally);
+    assert_eq!(
+        (tally.begun, tally.ended, tally.packets, tally.bytes),
+        (2_000_000, 2_000_000, 2_000_000, 120_000_000)
+    );
+}
+
+/// A capture, and what it gives when nothing comes between.
+struct Whole {
+    name: String,
+    packets: Vec<Packet>,
+    sums: [BTreeMap<String, [u64; 6]>; 2],
+}
+
+/// So short that captures of seconds give parts.
+const SHORT: FlowLimits = FlowLimits {
+    tcp_idle: 3 * S,
+    tcp_half_open: S,
+    tcp_closed: S / 10,
+    other_idle: 2 * S,
+    active: S,
+    ..LIMITS
+};
+
+/// Packets, bytes and payload of both sides, by flow; no part twice, none missing, none behind the last.
+fn sums(records: &[FlowRecord]) -> BTreeMap<String, [u64; 6]> {
+    let mut sums: BTreeMap<String, [u64; 6]> = BTreeMap::new();
+    let mut parts: BTreeMap<&str, BTreeMap<u32, bool>> = BTreeMap::new();
+    for record in records {
+        let counts = [
+            record.orig_packets,
+            record.orig_bytes,
+            record.resp_packets,
+            record.resp_bytes,
+            record.orig_payload_bytes,
+            record.resp_payload_bytes,
+        ];
+        for (sum, count) in sums.entry(record.flow_id.clone()).or_default().iter_mut().zip(counts) {
+            *sum += count;
+        }
+        let twice = parts.entry(&record.flow_id).or_default().insert(record.part, record.last_part);
+        assert_eq!(twice, None, "{} part {} is there twice", record.flow_id, record.part);
+        assert!(record.orig_packets + record.resp_packets > 0);
+    }
+    for (flow, parts) in parts {
+        let last = parts.len() as u32 - 1;
+        for (at, (part, last_part)) in parts.into_iter().enumerate() {
+            assert_eq!((part, last_part), (at as u32, part == last), "{flow}");
+        }
+    }
+    sums
+}
+
+fn wholes() -> &'static [Whole] {
+    static WHOLES: OnceLock<Vec<Whole>> = OnceLock::new();
+    WHOLES.get_or_init(|| {
+        let captures = all().into_iter().map(|path| (name(&path), read(&path)));
+        let small = captures.filter(|(_, packets)| packets.len() < 10_000);
+        small
+            .map(|(name, packets)| {
+                let sums = [LIMITS, SHORT].map(|limits| sums(&run(&packets, limits).records));
+                Whole { name, packets, sums }
+            })
+            .collect()
+    })
+}
+
+/// Reads on from `from`, up to the packet `crash`; `checkpoint` packets earlier it was noted from where to read again. Returns that
+/// place. Only records whose packets lie `lag` packets before the crash are written.
+fn read_on(
+    packets: &[Packet],
+    limits: FlowLimits,
+    written: &mut Vec<FlowRecord>,
+    from: Place,
+    (crash, checkpoint, lag): (usize, usize, usize),
+) -> Place {
+    let mut table = FlowTable::new(limits);
+    table.resume(written);
+    let mut notes = Notes::default();
+    let mut again = from;
+    let mut pending = 0;
+    for (nth, packet) in packets.iter().enumerate().take(crash) {
+        if packet.arrival.place >= from {
+            let layers = decode(packet.link, &packet.data, packet.arrival.wire_len);
+            table.packet(&layers, &packet.arrival, &mut notes);
+        }
+        let synced = packets[nth.saturating_sub(lag)].arrival.place;
+        let next =
+            notes.records[pending..].iter().take_while(|record| record.captures.last_place() <= Some(synced));
+        pending += next.count();
+        if nth + checkpoint <= crash {
+            let first =
+                |record: &FlowRecord| Place { file: record.captures.0[0].0, offset: record.captures.0[0].1 };
+            let waiting = notes.records[pending..].iter().map(first).min();
+            let behind = Place { offset: packet.arrival.place.offset + 1, ..packet.arrival.place };
+            again = table.oldest_open().into_iter().chain(waiting).chain([behind.max(from)]).min().unwrap();
+        }
+    }
+    notes.records.truncate(pending);
+    written.extend(notes.records);
+    again
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_crashes_cut_is_read_again_and_nothing_comes_twice(
+        which: prop::sample::Index,
+        short: bool,
+        crashes in prop::collection::vec((0.0..1.0f64, 0usize..300, 0usize..100), 1..4),
+    ) {
+        if wholes().is_empty() {
+            return Ok(());
+        }
+        let whole = which.get(wholes());
+        let limits = if short { SHORT } else { LIMITS };
+        let mut crashes = crashes;
+        crashes.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut written = Vec::new();
+        let mut from = Place::default();
+        for (share, checkpoint, lag) in crashes {
+            let crash = (share * whole.packets.len() as f64) as usize;
+            from = read_on(&whole.packets, limits, &mut written, from, (crash, checkpoint, lag));
+        }
+        let mut table = FlowTable::new(limits);
+        table.resume(&written);
+        let mut notes = Notes { records: written, ..Notes::default() };
+        for packet in whole.packets.iter().filter(|packet| packet.arrival.place >= from) {
+            let layers = decode(packet.link, &packet.data, packet.arrival.wire_len);
+            table.packet(&layers, &packet.arrival, &mut notes);
+        }
+        table.finish(0, &mut notes);
+        prop_assert_eq!(&sums(&notes.records), &whole.sums[usize::from(short)], "{}", whole.name);
+    }
+}
+
+/// Packets of TCP connections made up, without bytes of headers: what the table alone costs.
+mod made {
+    use std::net::Ipv4Addr;
+
+    use tapkeep::packet::addr::Mac;
+    use tapkeep::packet::addr::{Addr, Vlan};
+    use tapkeep::packet::decode::{Flaws, Ip, Macs, Net, Packet, Ports, Tcp, Transport};
+    use tapkeep::packet::level::{Level, Path};
+
+    /// The `nth` segment of a connection, the handshake first; every other one is the server's.
+    pub(super) fn segment(connection: u32, nth: u32, payload: &[u8]) -> Packet<'_> {
+        let client = (
+            Addr::from(std::net::IpAddr::from(Ipv4Addr::from(0x0a00_0000 | connection >> 4))),
+            1024 + (connection as u16 & 15),
+        );
+        let server = (Addr::v4([192, 0, 2, 1]), 443);
+        let back = nth % 2 == 1;
+        let (src, dst) = if back { (server, client) } else { (client, server) };
+        let flags = match nth {
+            0 => Tcp::SYN,
+            1 => Tcp::SYN | Tcp::ACK,
+            _ => Tcp::ACK,
+        };
+        let payload = if nth > 2 { payload } else { &[] };
+        let seq = 1000 + nth.saturating_sub(3) / 2 * payload.len() as u32 + u32::from(nth > 1);
+        let tcp = Tcp {
+            ports: Ports { src: src.1, dst: dst.1 },
+            seq,
+            ack: u32::from(nth > 0) * 1001,
+            flags,
+            window: 512,
+        };
+        let path = Path::EMPTY.with(Level::Eth).with(Level::Ip).with(Level::Tcp);
+        Packet {
+            path,
+            macs: Some(Macs { src: Mac([2; 6]), dst: Mac([4; 6]) }),
+            vlan: Vlan::NONE,
+            net: Net::Ip(Ip {
+                src: src.0,
+                dst: dst.0,
+                proto: 6,
+                ttl: 64,
+                fragment: None,
+                transport: Transport::Tcp(tcp),
+                payload,
+                payload_len: payload.len() as u32,
+            }),
+            inner: None,
+            flaws: Flaws::NONE,
+        }
+    }
+}
+
+/// Counts events, keeps nothing.
+#[derive(Default)]
+struct Tally {
+    begun: u64,
+    ended: u64,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Watcher for Tally {
+    fn event(&mut self, event: FlowEvent, flow: &Flow, _: Nanos) {
+        match event {
+            FlowEvent::Begun => self.begun += 1,
+            FlowEvent::Ended(_) => {
+                self.ended += 1;
+                self.packets += flow.orig.packets + flow.resp.packets;
+                self.bytes += flow.orig.bytes + flow.resp.bytes;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release --test flows -- --ignored --nocapture"]
+fn throughput() {
+    for flows in [1_000, 10_000, 100_000] {
+        let mut table = FlowTable::new(LIMITS);
+        let mut tally = Tally::default();
+        let payload = [7; 1000];
+        let mut random = 1u64;
+        let mut arrival = Arrival { wire_len: 1054, ..Arrival::default() };
+        let mut nths = vec![0u32; flows];
+        let mut send = |table: &mut FlowTable, connection: usize| {
+            arrival.at += 500;
+            arrival.now = arrival.at;
+            arrival.place.offset += 1070;
+            let packet = made::segment(connection as u32, nths[connection], &payload);
+            nths[connection] += 1;
+            std::hint::black_box(table.packet(&packet, &arrival, &mut tally));
+        };
+        let begin = std::time::Instant::now();
+        for round in 0..12 * flows {
+            send(&mut table, round % flows);
+        }
+        let warm = begin.elapsed().as_nanos() / (12 * flows as u128);
+        let memory = table.counts().memory / flows as u64;
+        let order: Vec<u32> = (0..2_000_000)
+            .map(|_| {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((random >> 33) % flows as u64) as u32
+            })
+            .collect();
+        let begin = std::time::Instant::now();
+        for &connection in &order {
+            send(&mut table, connection as usize);
+        }
+        let random = begin.elapsed().as_nanos() / order.len() as u128;
+        println!(
+            "{flows} flows: {random} ns a packet in random order, {warm} with the beginnings, {memory} bytes a flow"
+        );
     }
 }

@@ -1,4 +1,6 @@
-//! `tapkeep list`: the capture files, the growing one and on request the evicted ones included.
+//! `tapkeep list`: the capture files and the flow files, the growing ones and on request the evicted ones included.
+
+mod flows;
 
 use std::path::Path;
 
@@ -11,9 +13,10 @@ use super::output::{Exit, Output};
 use super::table::{Align, Cell, Look, Table, bytes, count, duration};
 use super::time::{RangeArgs, date_time, end_time, zone_name};
 use crate::daemon::ServiceState;
+use crate::index::flow_view::flow_files;
 use crate::index::view::{View, Viewer};
 use crate::packet::Nanos;
-use crate::store::catalog::{Gap, Row};
+use crate::store::catalog::{FlowRow, Gap, Row};
 use crate::store::entry::Entry;
 use crate::store::facts::{State, rfc3339};
 use crate::store::layout::Layout;
@@ -74,14 +77,24 @@ pub fn list(
     for note in &answer.view.notes {
         out.note(note);
     }
-    if answer.view.rows.is_empty() {
+    if answer.view.rows.is_empty() && answer.flows.is_empty() {
         out.note(answer.nothing(place));
         return Ok(if answer.range.is_bounded() { Exit::NothingLeft } else { Exit::Ok });
     }
     if !args.json {
         let zone = zone_name(now.wall, &Local, std::env::var("TZ").ok());
-        out.line(format_args!("Capture files in {}; times in {zone}", place.data_dir.display()))?;
-        answer.show(args.limit.unwrap_or(TABLE_LIMIT), &Local, out)?;
+        let limit = args.limit.unwrap_or(TABLE_LIMIT);
+        if !answer.view.rows.is_empty() {
+            out.line(format_args!("Capture files in {}; times in {zone}", place.data_dir.display()))?;
+            answer.show(limit, &Local, out)?;
+        }
+        if !answer.flows.is_empty() {
+            if !answer.view.rows.is_empty() {
+                out.line("")?;
+            }
+            out.line(format_args!("Flow files in {}; times in {zone}", place.data_dir.display()))?;
+            out.table(&flows::table(latest(&answer.flows, limit), &Local))?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -95,6 +108,8 @@ pub(super) fn empty() -> Value {
 struct Answer {
     /// What is left of it.
     view: View,
+    /// The same of the flow files.
+    flows: Vec<FlowRow>,
     range: TimeRange,
     /// Files before the range was looked at.
     before: usize,
@@ -130,7 +145,16 @@ fn gather(
     };
     view.rows.retain(|row| touched(row.facts.first, row.facts.last));
     view.gaps.retain(|gap| touched(gap.from, end_of(gap)));
-    Ok(Answer { view, range, before })
+    let mut flows = flow_files(&layout, &RealFs::default(), &ledger).unwrap_or_default();
+    flows.retain(|row| args.all || row.evicted.is_none());
+    flows.retain(|row| touched(row.facts.first, row.facts.last));
+    Ok(Answer { view, flows, range, before })
+}
+
+/// The latest of them; 0 is all.
+fn latest<T>(rows: &[T], limit: usize) -> &[T] {
+    let skipped = if limit == 0 { 0 } else { rows.len().saturating_sub(limit) };
+    &rows[skipped..]
 }
 
 /// When a gap ended, by the clock at its beginning.
@@ -140,9 +164,7 @@ fn end_of(gap: &Gap) -> Option<Nanos> {
 
 impl Answer {
     fn latest(&self, limit: usize) -> &[Row] {
-        let rows = &self.view.rows;
-        let skipped = if limit == 0 { 0 } else { rows.len().saturating_sub(limit) };
-        &rows[skipped..]
+        latest(&self.view.rows, limit)
     }
 
     fn losses(&self) -> Losses {
@@ -173,9 +195,11 @@ impl Answer {
 
     fn json(&self, limit: usize) -> Value {
         let rows = &self.view.rows;
+        let captures = self.latest(limit).iter().map(|row| file_json(row, self.present_name(row)));
+        let files: Vec<_> = captures.chain(latest(&self.flows, limit).iter().map(flows::json)).collect();
         json!({
-            "files": self.latest(limit).iter().map(|row| file_json(row, self.present_name(row))).collect::<Vec<_>>(),
-            "matched": rows.len(),
+            "files": files,
+            "matched": rows.len() + self.flows.len(),
             "gaps": self.view.gaps.iter().map(gap_json).collect::<Vec<_>>(),
             "from": rows.iter().filter_map(|row| row.facts.first).min().map(rfc3339),
             "to": rows.iter().filter_map(|row| row.facts.last).max().map(rfc3339),

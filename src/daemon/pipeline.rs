@@ -27,7 +27,7 @@ use crate::store::flow_file;
 use crate::store::format::FILE_HEADER;
 use crate::store::keeper::Keeper;
 use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
-use crate::store::retention::{self, Limits};
+use crate::store::retention::{self, FlowLimits, Limits};
 use crate::store::sealer::Sealer;
 use crate::sys::clock::Clock;
 use crate::sys::fs::Space;
@@ -62,6 +62,8 @@ pub struct Plan {
     pub rotation: Rotation,
     /// What retention allows; `None` evicts nothing.
     pub limits: Option<Limits>,
+    /// What retention allows flow files; `None` evicts none.
+    pub flow_limits: Option<FlowLimits>,
     /// Bytes of blocks between source and recorder.
     pub queue_size: u64,
     /// How packets are analysed.
@@ -144,9 +146,10 @@ impl Pipeline {
 
     /// Changes when files end and what retention allows.
     pub fn change(&self, plan: Plan, data: &DataDirectory) {
-        let Plan { rotation, limits, .. } = plan.fitting(data);
+        let Plan { rotation, limits, flow_limits, .. } = plan.fitting(data);
         self.rotation.put(rotation);
         self.tell(Message::Limits(limits, rotation.size));
+        self.tell(Message::FlowLimits(flow_limits));
     }
 
     /// Writes an act to the ledger.
@@ -222,7 +225,7 @@ impl Pipeline {
         index: Sender<index::Update>,
         readable: Sender<()>,
     ) -> io::Result<()> {
-        let keeper = Keeper::new(
+        let mut keeper = Keeper::new(
             Arc::clone(&data.fs),
             data.layout.clone(),
             data.ledger.clone(),
@@ -231,6 +234,7 @@ impl Pipeline {
             plan.limits,
             plan.rotation.size,
         )?;
+        keeper.set_flow_limits(plan.flow_limits);
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
         let saves = plan.save;

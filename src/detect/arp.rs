@@ -57,7 +57,7 @@ impl ArpSpoof {
         Self { state: State { claims: Claims::new(limits.claims), asked } }
     }
 
-    fn arp(&mut self, arp: &Arp, vlan: u32, seen: &Seen<'_>, alerts: &mut Alerts) {
+    fn arp(&mut self, arp: &Arp, vlan: u32, seen: &Seen<'_>, scene: &Scene, alerts: &mut Alerts) {
         let (mac, ip) = arp.sender;
         let now = seen.arrival.now;
         let (_, target) = arp.target;
@@ -72,7 +72,8 @@ impl ArpSpoof {
         let to_all = seen.packet.macs.is_some_and(|macs| macs.dst.0[0] & 1 == 1);
         let how = if arp.operation == 1 || announces || to_all {
             How::Told
-        } else if self.state.asked.get(&(vlan, ip, target), now).is_some() {
+        } else if self.state.asked.get(&(vlan, ip, target), now).is_some() || !scene.sees_answers() {
+            // Where requests may be missing, none can be said to be.
             How::Answered
         } else {
             How::Unasked
@@ -80,7 +81,10 @@ impl ArpSpoof {
         match self.state.claims.claim((vlan, ip), mac, how, &seen.arrival) {
             Verdict::Fine => {}
             Verdict::Moved(former, reason) => {
-                alerts.raise(Key::new(ID, mac, ip), &seen.arrival, moved(ip, former, mac, reason));
+                let key = Key::new(ID, mac, ip);
+                if !alerts.count_on(&key, &seen.arrival, 1, 1.0) {
+                    alerts.raise(key, &seen.arrival, moved(ip, former, mac, reason));
+                }
             }
             Verdict::Disputed(dispute) => {
                 let limits = self.state.claims.limits();
@@ -163,10 +167,10 @@ impl Detector for ArpSpoof {
         Interest::ARP.and(Interest::DHCP)
     }
 
-    fn packet(&mut self, seen: &Seen<'_>, _: &Scene, alerts: &mut Alerts) {
+    fn packet(&mut self, seen: &Seen<'_>, scene: &Scene, alerts: &mut Alerts) {
         let vlan = vlan_number(seen.packet.vlan);
         match seen.packet.net {
-            Net::Arp(arp) => self.arp(&arp, vlan, seen, alerts),
+            Net::Arp(arp) => self.arp(&arp, vlan, seen, scene, alerts),
             Net::Ip(ip) => {
                 let Some(message) = dhcp::message(&ip) else { return };
                 if let (Kind::Ack, Some(mac), Some(given)) =

@@ -1,4 +1,4 @@
-use super::super::wire::{ALL, M, MS, S, Wire, all_select, brief, in_corpus, loud, mac};
+use super::super::wire::{ALL, M, MS, S, Wire, brief, in_corpus, loud, mac};
 use super::*;
 use Severity::{High, Info, Medium};
 
@@ -11,9 +11,7 @@ fn detector() -> ArpSpoof {
 }
 
 fn found(wire: &Wire) -> Vec<Finding> {
-    let found = wire.watched_by(&mut detector());
-    all_select(wire, &found);
-    found
+    wire.found_by(&mut detector(), &["arp_spoof"])
 }
 
 /// Two machines that talk, from `begin` seconds on, each asking again every 30 s.
@@ -125,6 +123,21 @@ fn what_a_normal_network_does_is_info_at_most() {
         assert!(found.iter().all(|finding| finding.severity == Info), "{name}: {found:?}");
         assert_eq!(!found.is_empty(), infos, "{name}: {found:?}");
     }
+}
+
+#[test]
+fn where_requests_are_missing_nothing_is_unasked() {
+    let mut wire = Wire::default();
+    talk(&mut wire, 0, 60);
+    for at in 0..10 {
+        wire.answers((60 + at) * S, (EVIL, ROUTER.1), VICTIM);
+    }
+    for scene in
+        [Scene { losing: true, ..Scene::default() }, Scene { both_directions: false, ..Scene::default() }]
+    {
+        assert!(loud(wire.watched_in(&scene, &mut detector())).is_empty());
+    }
+    assert_eq!(loud(found(&wire)).len(), 1);
 }
 
 #[test]

@@ -183,8 +183,9 @@ fn regularity(mut values: Vec<i64>) -> (f64, f64) {
     }
     values.sort_unstable();
     let [low, median, high] = [0.25, 0.5, 0.75].map(|part| quantile(&values, part));
-    // Between equal quartiles, or with the median at one of them, it says nothing (RITA).
-    let skew = if high - low > 0.0 && median != low && median != high {
+    // With the median at a quartile it says nothing (RITA); nor does it of a spread that is small against the median, which
+    // RITA does not see, for it counts in seconds.
+    let skew = if high - low > median.abs() / 20.0 && median != low && median != high {
         (low + high - 2.0 * median) / (high - low)
     } else {
         0.0
@@ -312,7 +313,7 @@ impl Beacons {
             series.judged += u64::from(counted);
         }
         // Scoring sorts what is kept; each eighth time is often enough.
-        if series.count >= u64::from(self.limits.connections) && series.count % 8 == 0 {
+        if series.count >= u64::from(self.limits.connections) && series.count.is_multiple_of(8) {
             self.judge(service, now, scene, alerts);
         }
     }

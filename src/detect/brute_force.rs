@@ -62,6 +62,8 @@ struct Tries {
     refused: Moments<()>,
     /// With the payload bytes that the client sent.
     sessions: Moments<u64>,
+    /// The flow and the number of the byte of the latest refusal, so that a doubled frame counts once.
+    latest: Option<(u64, u64, u32)>,
     count: u64,
     evidence: Evidence,
 }
@@ -70,6 +72,15 @@ impl Worth for Tries {
     fn worth(&self) -> u32 {
         self.refused.len().max(self.sessions.len()) as u32
     }
+}
+
+/// How a try shows.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// Refused in the clear, by the payload that begins with byte number so and so.
+    Refused(u32),
+    /// A session in which the client sent so many payload bytes.
+    Session(u64),
 }
 
 /// Marks a flow that sent HTTP Basic credentials.
@@ -106,22 +117,28 @@ impl BruteForce {
         })
     }
 
-    fn tried(&mut self, flow: &Flow, session: Option<u64>, arrival: &Arrival, alerts: &mut Alerts) {
+    fn tried(&mut self, flow: &Flow, sign: Sign, arrival: &Arrival, alerts: &mut Alerts) {
         let Roles { client: src, server: dst, port, .. } = talk::roles(flow);
         let now = arrival.now;
         let tries = self.tries.entry((src, dst, port), now, Tries::default);
-        match session {
+        match sign {
             // What was refused in the clear is counted already.
-            Some(_) if tries.refused.len() > 0 => return,
-            Some(size) => tries.sessions.add(flow.began, size, KEPT),
-            None => tries.refused.add(now, (), KEPT),
+            Sign::Session(_) if tries.refused.len() > 0 => return,
+            Sign::Session(size) => tries.sessions.add(flow.began, size, KEPT),
+            Sign::Refused(seq) => {
+                let this = (flow.id.file, flow.id.offset, seq);
+                if tries.latest.replace(this) == Some(this) {
+                    return;
+                }
+                tries.refused.add(now, (), KEPT);
+            }
         }
         tries.count += 1;
         tries.evidence.add(arrival);
         let Some(tries) = self.tries.get(&(src, dst, port), now) else { return };
-        let excess = match session {
-            Some(size) => self.excess(&tries.sessions, |&other| near(size, other)),
-            None => self.excess(&tries.refused, |()| true),
+        let excess = match sign {
+            Sign::Session(size) => self.excess(&tries.sessions, |&other| near(size, other)),
+            Sign::Refused(_) => self.excess(&tries.refused, |()| true),
         };
         let Some((observed, bound, window)) = excess else { return };
         let key = Key::new(ID, src, dst).extra(u32::from(port));
@@ -129,7 +146,10 @@ impl BruteForce {
             return;
         }
         let app = flow.app.map_or("unknown", |(app, _)| app.name());
-        let what = if session.is_some() { "short sessions of near-equal size" } else { "refused logins" };
+        let what = match sign {
+            Sign::Session(_) => "short sessions of near-equal size",
+            Sign::Refused(_) => "refused logins",
+        };
         let window = talk::span(window);
         let summary =
             format!("{src} tries logins at {dst} port {port} ({app}): {observed} {what} within {window}");
@@ -237,7 +257,8 @@ impl Detector for BruteForce {
         let Some(flow) = seen.flow else { return };
         let Some((app, _)) = flow.app else { return };
         let Net::Ip(ip) = &seen.packet.net else { return };
-        if !matches!(ip.transport, Transport::Tcp(_)) || ip.payload.is_empty() {
+        let Transport::Tcp(tcp) = ip.transport else { return };
+        if ip.payload.is_empty() {
             return;
         }
         let from_client = seen.from_originator != talk::roles(flow).originator_serves;
@@ -255,7 +276,7 @@ impl Detector for BruteForce {
             !from_client && is_refusal(app, ip.payload)
         };
         if refused {
-            self.tried(flow, None, &seen.arrival, alerts);
+            self.tried(flow, Sign::Refused(tcp.seq), &seen.arrival, alerts);
         }
     }
 
@@ -272,7 +293,7 @@ impl Detector for BruteForce {
         {
             return;
         }
-        self.tried(flow, Some(flow.orig.payload), &alerts.of_flow(flow), alerts);
+        self.tried(flow, Sign::Session(flow.orig.payload), &alerts.of_flow(flow), alerts);
     }
 
     fn saturated(&self) -> u64 {

@@ -179,7 +179,8 @@ fn the_logins_of_the_corpora_are_named() {
 fn no_secret_of_the_corpora_is_in_findings_or_states() {
     let Some(folder) = corpora() else { return };
     let secrets: &[(&str, &[&str])] = &[
-        ("cred-telnet.pcap", &["user"]),
+        ("cred-telnet.pcap", &["user\\", "user\"", "as \"user"]),
+        ("mix-emix.pcap", &["penguin"]),
         ("cred-pop3.pcap", &["napier", "AGRpZ2l0", "bmFwaWVy"]),
         ("cred-http-basic.pcap", &["1234\"", ":1234", "dGVzdDoxMjM0"]),
         ("atk-portscan-plc.pcap", &["M0d1c0nF14G", "USER:USER", "VVNFUjpVU0VS", "YWRtaW46", "admin:admin"]),

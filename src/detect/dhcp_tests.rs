@@ -1,4 +1,4 @@
-use super::super::wire::{ALL, M, MS, S, Wire, all_select, brief, in_corpus, loud, mac};
+use super::super::wire::{ALL, M, MS, S, Wire, brief, in_corpus, loud, mac};
 use super::*;
 use Severity::{High, Info, Medium};
 
@@ -27,9 +27,7 @@ fn option(code: u8, addr: [u8; 4]) -> Vec<u8> {
 }
 
 fn found(wire: &Wire) -> Vec<Finding> {
-    let found = wire.watched_by(&mut DhcpAbuse::new(Limits::default()));
-    all_select(wire, &found);
-    found
+    wire.found_by(&mut DhcpAbuse::new(Limits::default()), &["dhcp_abuse"])
 }
 
 fn offer(wire: &mut Wire, at: Nanos, xid: u32, server: [u8; 4], router: [u8; 4], dns: [u8; 4]) {

@@ -30,7 +30,7 @@ pub struct Limits {
     pub long: usize,
     /// Bits a character from which its entropy is high: hexadecimal has nearly 4, host names of words about 3.
     pub entropy: f64,
-    /// Distinct long names, and queries for them, within [`Limits::within`]. Elastic: 15 names, 25 queries, 5 min.
+    /// Distinct long names, and queries for any names of the parent, within [`Limits::within`]. Elastic: 15 names, 25 queries, 5 min.
     pub names: u32,
     /// See `names`.
     pub queries: u32,
@@ -194,11 +194,12 @@ impl Detector for DnsTunnels {
         if names.asked.len() < limits.names as usize {
             return;
         }
-        let dense = names.sum(now.saturating_sub(limits.within), |asked| asked.dense);
+        let since = now.saturating_sub(limits.within);
+        let (dense, all) = (names.sum(since, |asked| asked.dense), names.sum(since, |_| true));
         let many = names.sum(now.saturating_sub(HOUR), |_| true);
         // Who looks up hosts asks for two or three types of each name, and again later.
         let unlike_hosts = many.names * 10 >= many.queries * 8 && many.bytes >= 8 * many.names;
-        let (what, sum, bound, severity) = if dense.names >= limits.names && dense.queries >= limits.queries {
+        let (what, sum, bound, severity) = if dense.names >= limits.names && all.queries >= limits.queries {
             let severity = if dense.roomy * 2 >= dense.names { Severity::High } else { Severity::Medium };
             ("long names of high entropy", dense, limits.names, severity)
         } else if many.names >= limits.distinct && unlike_hosts {

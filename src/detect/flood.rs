@@ -132,29 +132,28 @@ impl Flood {
         let mut told = BTreeSet::new();
         for (target, rate) in open {
             let (threshold, share) = limits.of(target);
-            let share = if target.kind != Kind::Fragment && !scene.both_directions && share > 0 {
-                None
-            } else {
-                Some(share)
-            };
-            // Where no answers are seen there is none to miss.
-            let Some(share) = share else { continue };
-            let peak = rate.peak(now, over, share);
+            // Where no answers are seen there is none to miss; a fragment's is the rest of its packet.
+            if share > 0 && target.kind != Kind::Fragment && !scene.both_directions {
+                continue;
+            }
+            let peak = rate.peak(now, over, share, threshold);
             if peak.sent < threshold {
-                if peak.sent < threshold / 4 {
-                    rate.forget();
-                }
+                rate.put_by(now);
+                continue;
+            }
+            // Judged once more: a second is looked at each time it slides.
+            if rate.is_told() {
                 continue;
             }
             let (src, dst) = rate.ends();
             // That of all is told where it is not one that was told, nor one host that tries one other.
             let one = matches!((src, dst), (Subject::Ip(_), Subject::Ip(_)));
             if target.dst.is_none() && target.kind != Kind::Dhcp && (one || told.contains(&target.kind)) {
-                rate.forget();
+                rate.put_by(now);
                 continue;
             }
             told.insert(target.kind);
-            target.tell(rate, peak, threshold, now, scene, alerts);
+            target.tell(rate, peak, threshold, now, alerts);
         }
     }
 }
@@ -203,11 +202,13 @@ impl Detector for Flood {
             self.good(Kind::Fragment, arrival.now, (ip.dst, 0), arrival.now, good);
         }
         match ip.transport {
-            Transport::Tcp(tcp) if tcp.flags & (Tcp::SYN | Tcp::ACK | Tcp::RST | Tcp::FIN) == Tcp::SYN => {
+            Transport::Tcp(tcp)
+                if tcp.flags & (Tcp::SYN | Tcp::ACK | Tcp::RST | Tcp::FIN) == Tcp::SYN && is_new(seen) =>
+            {
                 self.sent(Kind::Syn, arrival, src, (ip.dst, tcp.ports.dst), 1);
             }
             Transport::Icmp(icmp) if !is_routine(ip, icmp.kind) => {
-                let kind = if is_shared(ip.src) && ip.proto != 2 { Kind::IcmpImpossible } else { Kind::Icmp };
+                let kind = if is_shared(ip.src) { Kind::IcmpImpossible } else { Kind::Icmp };
                 self.sent(kind, arrival, src, (ip.dst, 0), 1);
             }
             Transport::Udp(ports) if ports.src == 68 && ports.dst == 67 => {
@@ -264,7 +265,7 @@ impl Flood {
         let nth = seen.flow.map_or(1, |flow| flow.orig.packets + flow.resp.packets);
         let by = match nth {
             0..BULK => 1,
-            _ if nth % BULK == 0 => BULK as u32,
+            _ if nth.is_multiple_of(BULK) => BULK as u32,
             _ => return,
         };
         self.sent(Kind::UdpPacket, &seen.arrival, Subject::Ip(ip.src), (ip.dst, 0), by);
@@ -283,21 +284,18 @@ impl Flood {
     }
 }
 
+/// Whether a SYN is no mere retransmission: no stack sends more than eight of them.
+fn is_new(seen: &Seen<'_>) -> bool {
+    seen.flow.is_none_or(|flow| flow.orig.packets <= 1 || (flow.orig.packets > 8 && flow.answered == 0))
+}
+
 /// Errors, and what every IPv6 host says: neighbour discovery, multicast listeners.
 fn is_routine(ip: &Ip<'_>, kind: u8) -> bool {
     if ip.src.is_v4() { matches!(kind, 3 | 4 | 5 | 11 | 12) } else { matches!(kind, 1..=4 | 130..=137 | 143) }
 }
 
 impl Target {
-    fn tell(
-        self,
-        rate: &mut Rate,
-        peak: Peak,
-        threshold: u32,
-        now: Nanos,
-        scene: &Scene,
-        alerts: &mut Alerts,
-    ) {
+    fn tell(self, rate: &mut Rate, peak: Peak, threshold: u32, now: Nanos, alerts: &mut Alerts) {
         let (src, voted) = rate.ends();
         let dst = self.dst.map_or(voted, Subject::Ip);
         let detector = if self.kind == Kind::Syn { "syn_flood" } else { "flood" };
@@ -337,7 +335,6 @@ impl Target {
             _ => Severity::Medium,
         };
         let technique = if self.kind == Kind::Syn { "T1499.001" } else { "T1498.001" };
-        let _ = scene;
         let finding = Finding::new(severity, technique, summary)
             .evidence(&evidence)
             .count(count)

@@ -9,6 +9,7 @@ use super::bounded::Worth;
 use super::local::is_shared;
 use super::talk::{self, HOUR};
 use super::{Alerts, Bounded, Detector, Evidence, Finding, Key, Scene, Severity};
+use crate::flow::record::EndReason;
 use crate::flow::table::{Flow, FlowEvent, Side};
 use crate::packet::Nanos;
 use crate::packet::addr::Addr;
@@ -67,10 +68,12 @@ impl LargeTransfers {
         way: (Addr, Addr),
         side: &Side,
         flow: &Flow,
-        now: Nanos,
+        reason: EndReason,
         scene: &Scene,
         alerts: &mut Alerts,
     ) {
+        // Not the time of now: an end may be noticed long after it.
+        let now = flow.seen;
         let (from, to) = way;
         let inward = !scene.is_local(from) && scene.is_local(to);
         if side.payload == 0 || inward || is_shared(from) {
@@ -112,6 +115,7 @@ impl LargeTransfers {
             .evidence(&sent.evidence)
             .filter(format!("{} && {}", super::filter::src(from), super::filter::dst(to)));
         finding.port = port;
+        let arrival = talk::at_end(flow, reason, alerts);
         alerts.raise(Key::new(ID, from, to).extra(u32::from(passed)), &arrival, finding);
     }
 }
@@ -121,11 +125,11 @@ impl Detector for LargeTransfers {
         ID
     }
 
-    fn flow(&mut self, event: FlowEvent, flow: &Flow, now: Nanos, scene: &Scene, alerts: &mut Alerts) {
-        let FlowEvent::Ended(_) = event else { return };
+    fn flow(&mut self, event: FlowEvent, flow: &Flow, _: Nanos, scene: &Scene, alerts: &mut Alerts) {
+        let FlowEvent::Ended(reason) = event else { return };
         let (orig, resp) = (flow.originator().0, flow.responder().0);
-        self.sent((orig, resp), &flow.orig, flow, now, scene, alerts);
-        self.sent((resp, orig), &flow.resp, flow, now, scene, alerts);
+        self.sent((orig, resp), &flow.orig, flow, reason, scene, alerts);
+        self.sent((resp, orig), &flow.resp, flow, reason, scene, alerts);
     }
 
     fn saturated(&self) -> u64 {

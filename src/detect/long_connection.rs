@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::Worth;
 use super::local::is_shared;
 use super::talk::{self, HOUR};
-use super::{Alerts, Bounded, Detector, Finding, Key, Scene, Severity};
+use super::{Alerts, Bounded, Detector, Evidence, Finding, Key, Scene, Severity};
 use crate::flow::table::{Flow, FlowEvent};
 use crate::packet::{Nanos, Place};
 
@@ -64,7 +64,7 @@ impl Detector for LongConnections {
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, now: Nanos, scene: &Scene, alerts: &mut Alerts) {
-        let FlowEvent::Ended(_) = event else { return };
+        let FlowEvent::Ended(reason) = event else { return };
         let lasted = flow.seen.saturating_sub(flow.began);
         let steps = self.limits.steps.iter().take_while(|&&step| lasted >= step).count();
         // An answer is what makes it a connection; a ping or a routing protocol is none.
@@ -95,9 +95,11 @@ impl Detector for LongConnections {
         let finding = Finding::new(severity, "T1071", summary)
             .port(port)
             .measure(lasted as f64 / 1e9, self.limits.steps[steps - 1] as f64 / 1e9)
-            .since(flow.began.min(flow.start))
             .filter(talk::flow(flow));
-        alerts.raise(key, &alerts.of_flow(flow), finding);
+        let mut evidence = Evidence::default();
+        evidence.add(&alerts.of_flow(flow));
+        let finding = finding.evidence(&evidence).since(flow.began.min(flow.start));
+        alerts.raise(key, &talk::at_end(flow, reason, alerts), finding);
     }
 
     fn saturated(&self) -> u64 {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::finding::Evidence;
 use super::{
-    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, restored, saved,
+    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, local, restored, saved,
 };
+use crate::flow::table::{Flow, FlowEvent};
 use crate::packet::Nanos;
 use crate::packet::addr::Addr;
 use crate::packet::decode::{Flaws, Fragment, Ip, Net, Tcp, Transport};
@@ -228,11 +229,15 @@ impl Malformed {
     fn addresses(&mut self, ip: &Ip<'_>, seen: &Seen<'_>, alerts: &mut Alerts) {
         let src = Subject::Ip(ip.src);
         // On a machine's own interface, as loopback captures have it, nothing is impossible about its addresses. Captures that
-        // are put together from such ones give them hardware addresses; but a packet between two loopback addresses can do no
-        // harm on a wire either.
+        // are put together from such ones give them hardware addresses; but a packet from a loopback address to another, or
+        // to a group, can do no harm on a wire either.
         let on_wire = seen.packet.macs.is_some_and(|macs| macs.src.0 != [0; 6] || macs.dst.0 != [0; 6])
-            && !(is_loopback(ip.src) && is_loopback(ip.dst));
-        if is_martian_source(ip, on_wire) {
+            && !(is_loopback(ip.src) && (is_loopback(ip.dst) || local::is_shared(ip.dst)));
+        let port = match ip.transport {
+            Transport::Udp(ports) => ports.dst,
+            _ => 0,
+        };
+        if is_martian_source(ip.src, ip.proto, port, on_wire) {
             self.raise(Kind::Source, src, None, seen, alerts);
         }
         if is_martian_destination(ip.dst, on_wire) {
@@ -323,13 +328,11 @@ impl Malformed {
 }
 
 /// Whether no packet may come from there: RFC 6890's "source: false", but for what has its own rules.
-fn is_martian_source(ip: &Ip<'_>, on_wire: bool) -> bool {
-    match ip.src.ip() {
+fn is_martian_source(src: Addr, proto: u8, udp_port: u16, on_wire: bool) -> bool {
+    match src.ip() {
         IpAddr::V4(src) => match src.octets() {
             // Who has no address yet asks for one (RFC 2131), or for groups (RFC 3376 4.2.13, RFC 4541).
-            [0, 0, 0, 0] => {
-                ip.proto != 2 && !matches!(ip.transport, Transport::Udp(ports) if ports.dst == 67)
-            }
+            [0, 0, 0, 0] => proto != 2 && (proto, udp_port) != (17, 67),
             [0, ..] | [224..=255, ..] => true,
             [127, ..] => on_wire,
             _ => false,
@@ -379,6 +382,27 @@ impl Detector for Malformed {
         // Of a tunnel's inside only a part may be there.
         if packet.flaws.has(Flaws::LENGTH) && packet.inner.is_none() {
             self.raise(Kind::Length, Subject::Ip(ip.src), None, seen, alerts);
+        }
+    }
+
+    /// Counts what followed a flow's first packet, by which its addresses were judged.
+    fn flow(&mut self, event: FlowEvent, flow: &Flow, _: Nanos, _: &Scene, alerts: &mut Alerts) {
+        let FlowEvent::Ended(_) = event else { return };
+        let further = flow.orig.packets.saturating_sub(u64::from(flow.part == 0));
+        let ((src, _), (dst, port)) = (flow.originator(), flow.responder());
+        if further == 0 {
+            return;
+        }
+        let port = if flow.key.proto == 17 { port } else { 0 };
+        let kinds = [
+            (Kind::Source, is_martian_source(src, flow.key.proto, port, true)),
+            (Kind::Destination, is_martian_destination(dst, true)),
+            (Kind::Land, src == dst),
+        ];
+        for (kind, _) in kinds.into_iter().filter(|kind| kind.1) {
+            // What was not raised is not counted.
+            let key = Key::new(ID, src, Subject::Anyone).extra(kind as u32);
+            let _ = alerts.count_on(&key, &alerts.of_flow(flow), further, 1.0);
         }
     }
 

@@ -1,4 +1,4 @@
-use super::super::wire::{M, MS, Wire, all_select, brief, in_corpus, mac};
+use super::super::wire::{M, MS, Wire, brief, in_corpus, mac};
 use super::*;
 use Severity::{High, Medium};
 
@@ -39,9 +39,7 @@ fn nbns(name: &str, service: u8, flags: u16, addr: [u8; 4]) -> Vec<u8> {
 }
 
 fn found(wire: &Wire) -> Vec<Finding> {
-    let found = wire.watched_by(&mut NamePoisoning::new(Limits::default()));
-    all_select(wire, &found);
-    found
+    wire.found_by(&mut NamePoisoning::new(Limits::default()), &["name_poisoning"])
 }
 
 fn answer(wire: &mut Wire, at: i64, from: u8, port: u16, payload: &[u8]) {

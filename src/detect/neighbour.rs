@@ -175,7 +175,7 @@ impl NeighbourSpoof {
         }
     }
 
-    fn advertisement(&mut self, message: &Message<'_>, seen: &Seen<'_>, alerts: &mut Alerts) {
+    fn advertisement(&mut self, message: &Message<'_>, seen: &Seen<'_>, scene: &Scene, alerts: &mut Alerts) {
         let Some(target) = message.ip.payload.first_chunk() else { return };
         let target = Addr::v6(*target);
         let now = seen.arrival.now;
@@ -193,6 +193,8 @@ impl NeighbourSpoof {
         let how = match (message.to_all, asked) {
             (true, _) => How::Told,
             (false, Some(_)) => How::Answered,
+            // Where solicitations may be missing, none can be said to be.
+            (false, None) if !scene.sees_answers() => How::Answered,
             (false, None) => How::Unasked,
         };
         let mac = link_address(&message.ip.payload[16..], 2).unwrap_or(message.mac);
@@ -241,15 +243,23 @@ impl NeighbourSpoof {
         if local::is_shared(ip) || !is_machine(mac) {
             return;
         }
+        let verdict = self.state.claims.claim((vlan, ip), mac, how, &seen.arrival);
+        if matches!(verdict, Verdict::Fine) {
+            return;
+        }
         let filter =
-            format!("icmpv6.nd.na.target_address == {ip} || (icmpv6.type == 135 && ipv6.src == {ip})");
-        match self.state.claims.claim((vlan, ip), mac, how, &seen.arrival) {
+            || format!("icmpv6.nd.na.target_address == {ip} || (icmpv6.type == 135 && ipv6.src == {ip})");
+        match verdict {
             Verdict::Fine => {}
             Verdict::Moved(former, reason) => {
+                let key = Key::new(SPOOF, mac, ip);
+                if alerts.count_on(&key, &seen.arrival, 1, 1.0) {
+                    return;
+                }
                 let why = if reason == Reason::Silence { ", after a long silence" } else { "" };
                 let summary = format!("{ip} moved from {former} to {mac}{why}");
-                let finding = Finding::new(Severity::Info, TECHNIQUE, summary).filter(filter);
-                alerts.raise(Key::new(SPOOF, mac, ip), &seen.arrival, finding);
+                let finding = Finding::new(Severity::Info, TECHNIQUE, summary).filter(filter());
+                alerts.raise(key, &seen.arrival, finding);
             }
             Verdict::Disputed(dispute) => {
                 let limits = self.limits.claims;
@@ -277,7 +287,7 @@ impl NeighbourSpoof {
                     .count(u64::from(observed))
                     .measure(f64::from(observed), f64::from(bound))
                     .evidence(&dispute.evidence)
-                    .filter(filter);
+                    .filter(filter());
                 alerts.raise(key, &seen.arrival, finding);
             }
         }
@@ -403,7 +413,7 @@ impl Detector for NeighbourSpoof {
         Interest::ICMP
     }
 
-    fn packet(&mut self, seen: &Seen<'_>, _: &Scene, alerts: &mut Alerts) {
+    fn packet(&mut self, seen: &Seen<'_>, scene: &Scene, alerts: &mut Alerts) {
         let Net::Ip(ip) = &seen.packet.net else { return };
         let Transport::Icmp(icmp) = ip.transport else { return };
         if ip.proto != 58 || !matches!(icmp.kind, 134..=136) || icmp.code != 0 {
@@ -430,7 +440,7 @@ impl Detector for NeighbourSpoof {
         match icmp.kind {
             134 => self.router(&message, seen, alerts),
             135 => self.solicitation(&message, seen, alerts),
-            _ => self.advertisement(&message, seen, alerts),
+            _ => self.advertisement(&message, seen, scene, alerts),
         }
     }
 

@@ -1,4 +1,4 @@
-use super::super::wire::{M, MS, S, Wire, all_select, brief, in_corpus, loud, mac};
+use super::super::wire::{M, MS, S, Wire, brief, in_corpus, loud, mac};
 use super::*;
 use Severity::{High, Info, Medium};
 
@@ -17,9 +17,7 @@ fn all_nodes() -> A {
 }
 
 fn found(wire: &Wire) -> Vec<Finding> {
-    let found = wire.watched_by(&mut NeighbourSpoof::new(Limits::default()));
-    all_select(wire, &found);
-    found
+    wire.found_by(&mut NeighbourSpoof::new(Limits::default()), &["nd_spoof", "rogue_ra"])
 }
 
 /// A solicitation for `target`; from nobody if it is one's own that one is about to take.

@@ -146,6 +146,10 @@ impl Detector for OddPort {
         }
         let Some((whose, severity)) = judge(app, port) else { return };
         let ((src, _), (dst, _)) = (flow.originator(), flow.responder());
+        // A machine with itself: a loopback capture.
+        if src == dst {
+            return;
+        }
         let summary = format!(
             "{src} speaks {} with {dst} on {transport} port {port}, {whose}",
             app.name().to_uppercase()

@@ -50,7 +50,7 @@ pub struct Limits {
     pub ack_pairs: usize,
     /// How long a try waits for an answer, nanoseconds; default 3 s (the first retransmission comes after one, RFC 6298).
     pub unanswered: Nanos,
-    /// The most sources that are remembered; default 2,048 of at most 12 kB each.
+    /// The most sources that are remembered; default 2,048 of at most 30 kB each, usually less than one.
     pub sources: usize,
 }
 
@@ -93,7 +93,7 @@ impl Scan {
             return;
         }
         let source = self.sources.entry(src, arrival.now, Source::default);
-        source.tries(aim.kind).add(Try::new(aim, arrival), self.limits.slow);
+        source.tries(aim.kind).add(Try::new(aim, arrival), &self.limits);
     }
 
     fn refused(&mut self, src: Addr, aim: Aim, arrival: &Arrival) {
@@ -108,7 +108,7 @@ impl Scan {
         // Unanswered datagrams to high ports are no tries, but refused ones are.
         if aim.kind == Kind::Udp && !is_shared(aim.dst) && !is_shared(src) {
             let source = self.sources.entry(src, arrival.now, Source::default);
-            source.connect.add(Try::new(aim, arrival), self.limits.slow).refused = true;
+            source.connect.add(Try::new(aim, arrival).refused(), &self.limits);
         }
     }
 
@@ -123,10 +123,7 @@ impl Scan {
 
     fn judge_all(&mut self, now: Nanos, over: bool, scene: &Scene, alerts: &mut Alerts) {
         let Self { limits, sources } = self;
-        let mut open: Vec<_> = sources
-            .iter_mut()
-            .filter(|(_, source)| source.connect.open || source.sweep.open || source.stealth.open)
-            .collect();
+        let mut open: Vec<_> = sources.iter_mut().filter(|(_, source)| source.is_open()).collect();
         // The same order in every run.
         open.sort_unstable_by_key(|(src, _)| **src);
         for (&src, source) in open {

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::filter;
-use crate::flow::table::Flow;
+use super::{Alerts, filter};
+use crate::flow::record::EndReason;
+use crate::flow::table::{Arrival, Flow};
 use crate::packet::Nanos;
 use crate::packet::addr::Addr;
 
@@ -69,6 +70,12 @@ pub(super) fn roles(flow: &Flow) -> Roles {
 pub(super) fn bytes(flow: &Flow) -> (u64, u64) {
     let [(_, orig), (_, resp)] = flow.before;
     (orig.saturating_add(flow.orig.bytes), resp.saturating_add(flow.resp.bytes))
+}
+
+/// The packet that a finding about a flow is raised at when a part of it ends: the packet that ended the part, which differs
+/// from part to part and so gives each finding an id of its own; else the flow's first.
+pub(super) fn at_end(flow: &Flow, reason: EndReason, alerts: &Alerts) -> Arrival {
+    if reason == EndReason::Active { alerts.here() } else { alerts.of_flow(flow) }
 }
 
 /// `10 s`, `15 min`, `3.5 h`: for a summary.

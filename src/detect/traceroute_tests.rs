@@ -1,4 +1,4 @@
-use super::super::wire::{MS, S, Wire, all_select, brief, eth, in_corpus, ip4, ip6, loud, mac, udp};
+use super::super::wire::{MS, S, Wire, brief, eth, in_corpus, ip4, ip6, loud, mac, udp};
 use super::*;
 use Severity::Low;
 
@@ -6,9 +6,7 @@ const HERE: [u8; 4] = [10, 0, 0, 1];
 const THERE: [u8; 4] = [192, 0, 2, 7];
 
 fn found(wire: &Wire) -> Vec<Finding> {
-    let found = wire.watched_by(&mut Traceroute::new(Limits::default()));
-    all_select(wire, &found);
-    found
+    wire.found_by(&mut Traceroute::new(Limits::default()), &["traceroute"])
 }
 
 fn probe(wire: &mut Wire, at: Nanos, to: [u8; 4], ttl: u8) {

@@ -126,8 +126,6 @@ pub(super) struct Inner {
     part_began: Nanos,
     /// TCP bytes of this part that are missing.
     missed: u64,
-    /// Where this part's first packet lies.
-    first: Place,
     /// The last stretch of its packets, and those before.
     stretch: Stretch,
     stretches: Option<Box<Stretches>>,
@@ -457,7 +455,7 @@ impl FlowTable {
     /// From where the stream has to be read again after a crash: the position of the oldest packet that no record covers yet, or of a
     /// first fragment before it that others may still follow; `None` if there is neither.
     pub fn oldest_open(&self) -> Option<Place> {
-        let part = self.queues.oldest_part().map(|at| self.slab.get(at).inner.first);
+        let part = self.queues.oldest_part().map(|at| self.slab.get(at).inner.first());
         self.fragments.into_iter().chain([part]).flatten().min()
     }
 

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use super::query::Reader as Index;
 use super::summaries::Sizes;
 use super::view::{View, ViewError, Viewer};
-use crate::capture::replay::{Import, ImportError};
+use crate::capture::replay::{End as ImportEnd, Import, ImportError};
 use crate::flow::summary::{Encoded, Merged, Probe, Summariser, Summary, SummaryLimits, Wanted};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, LinkType, Nanos, Precision};
-use crate::store::catalog::Row;
+use crate::store::catalog::{FlowRow, Row};
 use crate::store::entry::Entry;
 use crate::store::facts::{CaptureFacts, State};
 use crate::store::layout::Layout;
@@ -64,6 +64,8 @@ pub struct Analysis {
     pub read: usize,
     /// Files of the range whose packets are evicted, lowest index number first: only flow records tell of them.
     pub evicted: Vec<Row>,
+    /// Flow files of packets that no capture file was written of, and that the range cuts: only their records tell of these.
+    pub cut_flows: Vec<FlowRow>,
     /// Whether a file, or a part of it, could not be read.
     pub damaged: bool,
     /// What whoever asked should know, each a sentence.
@@ -115,10 +117,11 @@ fn at_text(at: Option<Nanos>) -> String {
 /// If the directory cannot be listed. What else goes wrong is in the answer's notes.
 pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError> {
     let view = question.look()?;
-    let mut answer = Answer::new(question, question.limits_of_sum(), view.notes.clone());
+    let mut answer = Answer::new(question, view.notes.clone());
     let touched =
         |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
     answer.own(view.rows.iter().filter(touched));
+    answer.flow_files();
     Ok(answer.analysis)
 }
 
@@ -128,7 +131,7 @@ pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError>
 /// If a file is not there or is no capture file. One that is damaged is counted up to there.
 pub fn over_files(question: &Question<'_>, files: &[PathBuf]) -> Result<Analysis, AnalysisError> {
     let mut view = None;
-    let mut answer = Answer::new(question, SummaryLimits::FOREIGN, Vec::new());
+    let mut answer = Answer::new(question, Vec::new());
     for path in files {
         match named(question.layout, question.fs, path)? {
             Named::Own(name) => {
@@ -176,11 +179,6 @@ impl Question<'_> {
         Viewer { layout, fs, ledger }.look()
     }
 
-    /// Of an answer over many files.
-    fn limits_of_sum(&self) -> SummaryLimits {
-        SummaryLimits::FOREIGN
-    }
-
     /// Whether every packet from `first` to `last` counts.
     fn covers(&self, first: Nanos, last: Nanos) -> bool {
         self.range.contains(first) && self.range.contains(last)
@@ -197,11 +195,11 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn new(question: &'a Question<'a>, limits: SummaryLimits, notes: Vec<String>) -> Self {
+    fn new(question: &'a Question<'a>, notes: Vec<String>) -> Self {
         // Why there is none the view has told already.
         let index = Index::open(&question.layout.index()).ok();
         let summarised = index.as_ref().and_then(|index| index.summarised().ok()).unwrap_or_default();
-        let merged = Merged::new(question.wanted, limits);
+        let merged = Merged::new(question.wanted, SummaryLimits::FOREIGN);
         let analysis = Analysis {
             merged,
             from: None,
@@ -210,6 +208,7 @@ impl<'a> Answer<'a> {
             files: 0,
             read: 0,
             evicted: Vec::new(),
+            cut_flows: Vec::new(),
             damaged: false,
             notes,
         };
@@ -228,7 +227,7 @@ impl<'a> Answer<'a> {
         }
         self.leave_out_strangers(&mut rows);
         let stored: Sizes =
-            rows.iter().filter(|row| self.is_stored(&row.facts)).map(|row| number_and_size(row)).collect();
+            rows.iter().filter(|row| self.is_stored(&row.facts)).map(number_and_size).collect();
         let mut missing: HashMap<_, _> = rows.iter().map(|row| (row.facts.name.number(), *row)).collect();
         if let Some(index) = &self.index {
             let merged = &mut self.analysis.merged;
@@ -256,14 +255,57 @@ impl<'a> Answer<'a> {
             && self.summarised.get(&facts.name.number()) == Some(&facts.size)
     }
 
+    /// Counts what flow files tell of packets that no capture file was written of.
+    fn flow_files(&mut self) {
+        let Some(index) = &self.index else { return };
+        let (Ok(stored), Ok(rows)) = (index.flows_summarised(), index.flow_files(self.question.range, false))
+        else {
+            return;
+        };
+        let number_and_size = |row: &FlowRow| (row.facts.name.number(), row.facts.size);
+        let is_stored = |row: &FlowRow| {
+            let (number, size) = number_and_size(row);
+            stored.get(&number) == Some(&size)
+        };
+        let mut whole = Sizes::new();
+        for row in rows.into_iter().filter(is_stored) {
+            let Some((first, last)) = row.facts.first.zip(row.facts.last) else { continue };
+            self.note_range(first, last);
+            if self.question.covers(first, last) {
+                whole.extend([number_and_size(&row)]);
+                self.analysis.losses += row.facts.losses;
+                self.analysis.files += 1;
+            } else {
+                self.analysis.cut_flows.push(row);
+            }
+        }
+        let Self { index: Some(index), analysis: Analysis { merged, damaged, notes, .. }, .. } = self else {
+            return;
+        };
+        let taken = index.flow_summaries(&whole, self.question.wanted, |number, blobs| {
+            if let Err(error) = merged.add_blobs(blobs) {
+                *damaged = true;
+                notes.push(format!("flow file {number}: {error}; its packets are not counted"));
+            }
+        });
+        if let Err(error) = taken {
+            notes.push(format!("{error}; what flow files tell of packets is not counted"));
+        }
+    }
+
+    fn note_range(&mut self, first: Nanos, last: Nanos) {
+        let range = self.question.range;
+        let from = range.since.map_or(first, |since| first.max(since));
+        let to = range.until.map_or(last, |until| last.min(until));
+        self.analysis.from = Some(self.analysis.from.map_or(from, |earliest| earliest.min(from)));
+        self.analysis.to = Some(self.analysis.to.map_or(to, |latest| latest.max(to)));
+    }
+
     /// Takes a file into account for what the answer says of itself.
     fn note_file(&mut self, row: &Row) {
-        let (facts, range) = (&row.facts, self.question.range);
+        let facts = &row.facts;
         if let Some((first, last)) = facts.first.zip(facts.last) {
-            let from = range.since.map_or(first, |since| first.max(since));
-            let to = range.until.map_or(last, |until| last.min(until));
-            self.analysis.from = Some(self.analysis.from.map_or(from, |earliest| earliest.min(from)));
-            self.analysis.to = Some(self.analysis.to.map_or(to, |latest| latest.max(to)));
+            self.note_range(first, last);
         }
         self.analysis.losses += match self.question.recording {
             Some((number, losses)) if (facts.state, facts.name.number()) == (State::Recording, number) => {
@@ -301,7 +343,12 @@ impl<'a> Answer<'a> {
         match read {
             Ok((summary, end)) => {
                 self.analysis.merged.add(&summary);
-                self.analysis.damaged |= !matches!(end, End::Clean | End::Cut);
+                // The last record of a growing file may be on its way.
+                let grows = row.facts.state == State::Recording;
+                if end != End::Clean && !(grows && end == End::Cut) {
+                    self.analysis.damaged = true;
+                    self.analysis.notes.push(format!("{name} {}", end.as_str()));
+                }
             }
             Err(ScanError::Short) if row.facts.state == State::Recording => {}
             Err(ScanError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -331,22 +378,27 @@ impl<'a> Answer<'a> {
     /// Counts the packets of a file from elsewhere.
     fn foreign(&mut self, path: &Path) -> Result<(), AnalysisError> {
         let mut import = Import::open(path)?;
-        let mut count = Count::new(SummaryLimits::FOREIGN, self.question.range);
+        let mut count = Counter::new(SummaryLimits::FOREIGN, self.question.range);
         let failed = loop {
             match import.next() {
                 Ok(Some(packet)) => count.packet(packet.link, &packet.frame, packet.precision),
                 Ok(None) => break None,
-                Err(error) => break Some(error),
+                Err(error) => break Some(error.to_string()),
             }
         };
-        if let Some(error) = failed {
+        let cut = match import.end() {
+            Some(ImportEnd::Cut { offset }) => {
+                Some(format!("{}: cut within the record at byte {offset}", path.display()))
+            }
+            _ => None,
+        };
+        if let Some(wrong) = failed.or(cut) {
             self.analysis.damaged = true;
-            self.analysis.notes.push(error.to_string());
+            self.analysis.notes.push(wrong);
         }
         let summary = count.summariser.summary();
         if let Some((first, last)) = summary.range {
-            self.analysis.from = Some(self.analysis.from.map_or(first, |earliest| earliest.min(first)));
-            self.analysis.to = Some(self.analysis.to.map_or(last, |latest| latest.max(last)));
+            self.note_range(first, last);
         }
         self.analysis.merged.add(&summary);
         self.analysis.losses += Losses::UNKNOWN;
@@ -361,12 +413,12 @@ fn number_and_size(row: &&Row) -> (u64, u64) {
 }
 
 /// Packets of one file on their way into its summary.
-struct Count {
+struct Counter {
     summariser: Summariser,
     range: TimeRange,
 }
 
-impl Count {
+impl Counter {
     fn new(limits: SummaryLimits, range: TimeRange) -> Self {
         Self { summariser: Summariser::new(limits), range }
     }
@@ -394,7 +446,7 @@ pub fn summarise(
 ) -> Result<(Summary, End), ScanError> {
     let mut reader = Reader::open(file)?;
     let format = reader.format();
-    let mut count = Count::new(limits, range);
+    let mut count = Counter::new(limits, range);
     while let Some((_, frame)) = reader.next_record()? {
         count.packet(format.link, &frame, format.precision);
     }

@@ -8,6 +8,7 @@ pub mod analysis;
 mod files;
 mod flow_rows;
 pub mod flow_table;
+pub mod flow_view;
 pub mod flows;
 pub mod fresh;
 pub mod query;

@@ -2,6 +2,9 @@
 //!
 //! The *outermost* IP header decides addresses, ports and flow; what a tunnel holds adds levels to the path, and its innermost
 //! payload. Lengths come from the headers where they are sound, so that a snaplen does not shorten them.
+//!
+//! Not by etherparse's slices: they want a whole header where one that a snaplen cut still tells its ports, know of one length
+//! where there are two (captured, on the wire), and end before the tunnels. The tests hold both to the same answers.
 
 mod carrier;
 mod link;

@@ -10,11 +10,13 @@
 
 mod fold;
 mod follow;
+mod growing;
 mod handover;
 mod outline;
 mod position;
 mod reader;
 mod resume;
+mod settings;
 mod tally;
 mod writer;
 
@@ -30,7 +32,8 @@ pub use outline::{Footer, Kind, Outline};
 pub use position::Position;
 pub use reader::{FlowItem, FlowReader, Object, Peek, peek};
 pub use resume::{Resumed, facts_of, highest_capture};
-pub use writer::{Extras, FlowCounts, FlowWriter, Refused, Settings, Told};
+pub use settings::{Extras, FlowCounts, Refused, Settings, Told};
+pub use writer::FlowWriter;
 
 /// The format's name in the header.
 pub const FORMAT: &str = "tapkeep-flows";

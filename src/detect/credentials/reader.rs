@@ -266,12 +266,8 @@ impl Reader {
 
     fn newline(&mut self, found: &mut impl FnMut(Login)) -> Stage {
         match self.stage {
-            Stage::Command => {
-                // What follows is mail.
-                if self.app == Level::Smtp && self.word.get() == b"DATA" {
-                    return Stage::Done;
-                }
-            }
+            // What follows is mail.
+            Stage::Command if self.app == Level::Smtp && self.word.get() == b"DATA" => return Stage::Done,
             Stage::Mechanism => return self.mechanism(false),
             Stage::Secret(true) => self.tell(self.how, found),
             Stage::Plain(_, _, true) => self.tell(self.how, found),

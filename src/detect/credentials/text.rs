@@ -67,7 +67,7 @@ pub(in crate::detect) fn basic_credentials(payload: &[u8]) -> Option<Option<Stri
             continue;
         }
         let value = rest.trim_ascii_start();
-        let Some((scheme, value)) = value.split_at_checked(6) else { return None };
+        let Some((scheme, value)) = value.split_at_checked(6) else { continue };
         if !scheme.eq_ignore_ascii_case(b"basic ") {
             continue;
         }

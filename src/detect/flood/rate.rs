@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{Evidence, Subject, Worth};
+use crate::flow::record::Stretch;
 use crate::flow::table::Arrival;
-use crate::packet::Nanos;
+use crate::packet::{Nanos, Place};
 
 /// The length of a slot: a second slides in tenths.
 const SLOT: Nanos = 100_000_000;
@@ -53,19 +54,31 @@ impl Default for Vote {
     }
 }
 
+/// What came within some seconds: how much, who sent most of it and to whom, when and where.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Lot {
+    number: u64,
+    src: Vote,
+    dst: Vote,
+    evidence: Evidence,
+}
+
 /// The rate at which something comes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Rate {
     slots: Vec<Slot>,
-    src: Vote,
-    dst: Vote,
-    /// How many since it was last told or forgotten.
-    fresh: u64,
-    evidence: Evidence,
+    /// What came since a flood was told or the last lot was put by, and that lot: a flood is judged two seconds late.
+    new: Lot,
+    old: Lot,
+    /// When the old lot was put by.
+    since: Nanos,
     last: (Nanos, u64, u64),
     /// Whether something came since it was judged, or is still too young.
     pub(super) open: bool,
 }
+
+/// How long a lot is gathered.
+const LOT: Nanos = 3_000_000_000;
 
 /// The fullest second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,10 +108,11 @@ impl Rate {
     pub(super) fn sent(&mut self, arrival: &Arrival, src: Subject, dst: Subject, by: u32) {
         let slot = self.slot(arrival.now);
         slot.sent = slot.sent.saturating_add(by);
-        self.fresh += u64::from(by);
-        self.src.count(src, u64::from(by));
-        self.dst.count(dst, u64::from(by));
-        self.evidence.add(arrival);
+        let lot = &mut self.new;
+        lot.number += u64::from(by);
+        lot.src.count(src, u64::from(by));
+        lot.dst.count(dst, u64::from(by));
+        lot.evidence.add(arrival);
         self.last = (arrival.at, arrival.place.file, arrival.place.offset);
         self.open = true;
     }
@@ -115,11 +129,13 @@ impl Rate {
     }
 
     /// The fullest second with fewer than one answer for `share` that came, whose answers have had a second to come; any
-    /// second, if `over`. `share` 0 asks nothing of answers.
-    pub(super) fn peak(&mut self, now: Nanos, over: bool, share: u32) -> Peak {
+    /// second, if `over`. `share` 0 asks nothing of answers. Not looked for where all that came does not reach the threshold.
+    pub(super) fn peak(&mut self, now: Nanos, over: bool, share: u32, threshold: u32) -> Peak {
         let mut peak = Peak::default();
         let ripe = if over { i64::MAX } else { epoch(now) - SLOTS_OF_SECOND };
-        for start in &self.slots {
+        let all: u64 = self.slots.iter().map(|slot| u64::from(slot.sent)).sum();
+        let starts = if all < u64::from(threshold) { &[] } else { &self.slots[..] };
+        for start in starts {
             let (from, to) = (start.epoch, start.epoch + SLOTS_OF_SECOND);
             if start.sent == 0 || to > ripe {
                 continue;
@@ -140,29 +156,42 @@ impl Rate {
 
     /// Who sent most of it, and to whom.
     pub(super) fn ends(&self) -> (Subject, Subject) {
-        (self.src.winner(self.fresh), self.dst.winner(self.fresh))
+        let lot = if self.new.number >= self.old.number { &self.new } else { &self.old };
+        (lot.src.winner(lot.number), lot.dst.winner(lot.number))
     }
 
-    /// How many there were since this was last asked or [`Rate::forget`] called, and when and where.
+    /// Whether nothing came since it was told or forgotten.
+    pub(super) fn is_told(&self) -> bool {
+        self.new.number + self.old.number == 0
+    }
+
+    /// How many there were since this was last asked, or for some seconds, and when and where.
     pub(super) fn take(&mut self) -> (u64, Evidence, Arrival) {
         let (at, file, offset) = self.last;
-        let last = Arrival { at, place: crate::packet::Place { file, offset }, ..Arrival::default() };
-        let taken = (self.fresh, std::mem::take(&mut self.evidence), last);
-        self.forget();
-        taken
+        let last = Arrival { at, place: Place { file, offset }, ..Arrival::default() };
+        let (old, new) = (std::mem::take(&mut self.old), std::mem::take(&mut self.new));
+        let mut evidence = old.evidence;
+        evidence.first = evidence.first.min(new.evidence.first);
+        evidence.last = evidence.last.max(new.evidence.last);
+        for Stretch(file, from, to) in new.evidence.captures.0 {
+            for offset in [from, to] {
+                evidence.captures.add(Place { file, offset });
+            }
+        }
+        (old.number + new.number, evidence, last)
     }
 
-    /// Forgets who, when and where; rates go on.
-    pub(super) fn forget(&mut self) {
-        self.fresh = 0;
-        self.src = Vote::default();
-        self.dst = Vote::default();
-        self.evidence = Evidence::default();
+    /// Lets go what came some seconds ago without being a flood; rates go on.
+    pub(super) fn put_by(&mut self, now: Nanos) {
+        if now.saturating_sub(self.since) >= LOT {
+            self.since = now;
+            self.old = std::mem::take(&mut self.new);
+        }
     }
 }
 
 impl Worth for Rate {
     fn worth(&self) -> u32 {
-        self.fresh.min(u64::from(u32::MAX)) as u32
+        (self.new.number + self.old.number).min(u64::from(u32::MAX)) as u32
     }
 }

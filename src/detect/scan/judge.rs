@@ -34,14 +34,16 @@ struct Hit {
 impl Judge<'_> {
     pub(super) fn judge(self, source: &mut Source, alerts: &mut Alerts) {
         let oldest = self.now.saturating_sub(self.limits.long);
-        for tries in [&mut source.connect, &mut source.sweep, &mut source.stealth] {
+        for tries in [&mut source.connect, &mut source.ping, &mut source.ask, &mut source.stealth] {
             tries.expire(oldest);
         }
         if self.scene.sees_answers() {
             let hits = self.connects(source);
             self.tell(hits, &mut source.connect, alerts);
-            let hits = self.sweeps(&source.sweep);
-            self.tell(hits, &mut source.sweep, alerts);
+            for tries in [&mut source.ping, &mut source.ask] {
+                let hits = self.sweeps(tries);
+                self.tell(hits, tries, alerts);
+            }
         }
         let hits = self.stealth(&source.stealth);
         self.tell(hits, &mut source.stealth, alerts);
@@ -207,11 +209,8 @@ impl Judge<'_> {
     /// Raises what was hit, or counts on.
     fn tell(&self, hits: Vec<Hit>, tries: &mut Tries, alerts: &mut Alerts) {
         let largest = hits.iter().enumerate().max_by_key(|(_, hit)| hit.tries.len()).map(|(at, _)| at);
-        let spilled = std::mem::take(&mut tries.spilled);
         for (at, hit) in hits.into_iter().enumerate() {
             let is_largest = largest == Some(at);
-            let spilled = if is_largest { spilled } else { 0 };
-            let observed = if is_largest { hit.tries.len().max(tries.fresh()) } else { hit.tries.len() };
             let mut new: Vec<_> =
                 hit.tries.iter().map(|&at| &tries.list[at]).filter(|each| !each.counted).collect();
             new.sort_unstable_by_key(|each| each.arrival().place);
@@ -219,15 +218,20 @@ impl Judge<'_> {
                 new.iter().map(|each| Arrival { now: self.now, ..each.arrival() }).collect();
             let Some(&last) = arrivals.last() else { continue };
             let key = hit.key(self.src);
+            let spilled = if is_largest { std::mem::take(&mut tries.spilled) } else { 0 };
+            let count = arrivals.len() as u64 + spilled;
+            // Those that were not remembered are within the window too, as far as the finding counts them.
+            let all = alerts.count(&key).unwrap_or(0) + count;
+            let observed = hit.tries.len().max(if is_largest { tries.fresh().min(all) as usize } else { 0 });
             if alerts.is_active(&key) && alerts.count_on(&key, &last, spilled, observed as f64) {
                 for arrival in &arrivals {
                     alerts.count_on(&key, arrival, 1, observed as f64);
                 }
             } else {
                 let finding = hit
-                    .finding(self, &tries.list, observed)
+                    .finding(self, &tries.list)
                     .evidence(&evidence(&arrivals))
-                    .count(arrivals.len() as u64 + spilled)
+                    .count(count)
                     .measure(observed as f64, hit.threshold as f64);
                 alerts.raise(key, &last, finding);
             }
@@ -236,6 +240,9 @@ impl Judge<'_> {
             }
         }
         tries.open = tries.list.iter().any(|each| !self.failed(each));
+        if !tries.open {
+            tries.spilled = 0;
+        }
     }
 }
 
@@ -255,7 +262,7 @@ impl Hit {
         Key::new(self.detector, src, self.dst.map_or(Subject::Anyone, Subject::Ip)).extra(extra)
     }
 
-    fn finding(&self, judge: &Judge<'_>, list: &[Try], observed: usize) -> Finding {
+    fn finding(&self, judge: &Judge<'_>, list: &[Try]) -> Finding {
         let src = judge.src;
         let discovers = matches!(self.kind, Kind::Arp | Kind::Echo);
         // Scans from outside never end on a port that faces the Internet; one from inside is somebody looking around.
@@ -263,7 +270,8 @@ impl Hit {
             true if !discovers => Severity::Medium,
             _ => Severity::Low,
         };
-        let within = minutes(self.window);
+        // Not how many there are now: there will be more.
+        let (least, within) = (self.threshold, minutes(self.window));
         let whom = self.dst.map_or_else(
             || {
                 let mut hosts: Vec<_> = self.tries.iter().map(|&at| list[at].aim.dst).collect();
@@ -275,26 +283,26 @@ impl Hit {
         );
         let summary = match (self.kind, self.port) {
             (Kind::Arp, _) => {
-                format!("{src} asked by ARP for {observed} addresses that nobody has, within {within}")
+                format!("{src} asked by ARP for at least {least} addresses that nobody has, within {within}")
             }
             (Kind::Echo, _) => {
-                format!("{src} pinged {observed} addresses that did not answer, within {within}")
+                format!("{src} pinged at least {least} addresses that did not answer, within {within}")
             }
             (Kind::Protocol, _) => {
-                format!("{src} tried {observed} IP protocols of {whom} in vain, within {within}")
+                format!("{src} tried at least {least} IP protocols of {whom} in vain, within {within}")
             }
             (Kind::Tcp, Some(port)) => {
-                format!("{src} tried TCP port {port} of {observed} hosts in vain, within {within}")
+                format!("{src} tried TCP port {port} of at least {least} hosts in vain, within {within}")
             }
             (Kind::Udp, Some(port)) => {
-                format!("{src} tried UDP port {port} of {observed} hosts in vain, within {within}")
+                format!("{src} tried UDP port {port} of at least {least} hosts in vain, within {within}")
             }
             (Kind::Tcp | Kind::Udp, None) => {
-                format!("{src} tried {observed} ports of {whom} in vain, within {within}")
+                format!("{src} tried at least {least} ports of {whom} in vain, within {within}")
             }
             (kind, _) => {
                 format!(
-                    "{src} sent TCP packets with {} to {observed} ports of {whom}, within {within}",
+                    "{src} sent TCP packets with {} to at least {least} ports of {whom}, within {within}",
                     flags(kind).0
                 )
             }

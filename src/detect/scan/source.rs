@@ -1,5 +1,6 @@
 //! What is remembered of an address that tries.
 
+use super::Limits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::detect::Worth;
@@ -8,7 +9,7 @@ use crate::flow::table::Arrival;
 use crate::packet::addr::Addr;
 use crate::packet::{Nanos, Place};
 
-/// The most tries of a kind that a source is remembered with; what is older goes first.
+/// The most tries of a kind that a source is remembered with.
 pub(super) const MAX_TRIES: usize = 64;
 
 /// From so many tries on, pairs are also remembered as bits, so that one that fell out is not counted as new when tried again.
@@ -49,8 +50,10 @@ pub(super) enum Kind {
 pub(super) enum Group {
     /// To connect.
     Connect,
-    /// To find hosts.
-    Sweep,
+    /// To find hosts by echo.
+    Ping,
+    /// To find hosts by ARP.
+    Ask,
     /// To connect unseen.
     Stealth,
 }
@@ -59,7 +62,8 @@ impl Kind {
     pub(super) fn group(self) -> Group {
         match self {
             Self::Tcp | Self::Udp | Self::Protocol => Group::Connect,
-            Self::Echo | Self::Arp => Group::Sweep,
+            Self::Echo => Group::Ping,
+            Self::Arp => Group::Ask,
             Self::Null | Self::Fin | Self::Xmas | Self::Odd | Self::Ack | Self::Maimon => Group::Stealth,
         }
     }
@@ -104,6 +108,10 @@ impl Try {
         Self { aim, at: arrival.now, stamp: arrival.at, place, refused: false, counted: false }
     }
 
+    pub(super) fn refused(self) -> Self {
+        Self { refused: true, ..self }
+    }
+
     pub(super) fn arrival(&self) -> Arrival {
         let place = Place { file: self.place.0, offset: self.place.1 };
         Arrival { at: self.stamp, now: self.at, place, wire_len: 0 }
@@ -124,6 +132,13 @@ pub(super) fn evidence(arrivals: &[Arrival]) -> Evidence {
 struct Bits(Box<[u64; 1024]>);
 
 impl Bits {
+    /// Clears a bit; whether it was set before.
+    fn clear(&mut self, bit: u16) -> bool {
+        let was = self.set(bit);
+        self.0[usize::from(bit >> 6)] &= !(1 << (bit & 63));
+        was
+    }
+
     /// Sets a bit; whether it was set before.
     fn set(&mut self, bit: u16) -> bool {
         let word = &mut self.0[usize::from(bit >> 6)];
@@ -156,7 +171,7 @@ impl<'de> Deserialize<'de> for Bits {
 pub(super) struct Tries {
     pub(super) list: Vec<Try>,
     bits: Option<Bits>,
-    /// Tries that fell out before any finding counted them.
+    /// Tries for which there was no room, less those that were answered, since a finding counted them or none waits.
     pub(super) spilled: u64,
     /// Whether one was added or refused, or may have failed by waiting, since they were judged.
     pub(super) open: bool,
@@ -166,22 +181,15 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// Adds a try, or renews it. New ones are numbered anew after `window`.
-    pub(super) fn add(&mut self, new: Try, window: Nanos) -> &mut Try {
+    /// Adds a try, or renews it.
+    pub(super) fn add(&mut self, new: Try, limits: &Limits) {
         self.open = true;
-        if new.at.saturating_sub(self.since) > window {
+        if new.at.saturating_sub(self.since) > limits.slow {
             (self.since, self.fresh) = (new.at, 0);
         }
-        if let Some(at) = self.list.iter().position(|old| old.aim == new.aim) {
-            let old = &mut self.list[at];
+        if let Some(old) = self.get_mut(new.aim) {
             *old = Try { counted: old.counted, ..new };
-            return old;
-        }
-        if self.list.len() >= MAX_TRIES {
-            let oldest = self.list.iter().enumerate().min_by_key(|(_, old)| old.at);
-            if let Some(at) = oldest.map(|(at, _)| at) {
-                self.spilled += u64::from(!self.list.swap_remove(at).counted);
-            }
+            return;
         }
         if self.bits.is_none() && self.list.len() >= BITS_FROM {
             let mut bits = Bits(Box::new([0; 1024]));
@@ -192,9 +200,17 @@ impl Tries {
         }
         let counted = self.bits.as_mut().is_some_and(|bits| bits.set(new.aim.bit()));
         self.fresh += u64::from(!counted);
+        if self.list.len() >= MAX_TRIES {
+            // What no finding counts stays for a while: else a fast scan would drive out its own tries before they have failed.
+            let is_spare = |old: &Try| old.counted || new.at.saturating_sub(old.at) > limits.fast;
+            let spare = self.list.iter().enumerate().filter(|(_, old)| is_spare(old));
+            let Some(at) = spare.min_by_key(|(_, old)| old.at).map(|(at, _)| at) else {
+                self.spilled += u64::from(!counted);
+                return;
+            };
+            self.list.swap_remove(at);
+        }
         self.list.push(Try { counted, ..new });
-        let last = self.list.len() - 1;
-        &mut self.list[last]
     }
 
     pub(super) fn get_mut(&mut self, aim: Aim) -> Option<&mut Try> {
@@ -203,15 +219,19 @@ impl Tries {
 
     /// Forgets a try that was answered.
     pub(super) fn remove(&mut self, aim: Aim) {
+        let known = self.bits.as_mut().is_some_and(|bits| bits.clear(aim.bit()));
         if let Some(at) = self.list.iter().position(|each| each.aim == aim) {
             let gone = self.list.swap_remove(at);
             self.fresh = self.fresh.saturating_sub(u64::from(gone.at >= self.since));
+        } else if known {
+            self.spilled = self.spilled.saturating_sub(1);
+            self.fresh = self.fresh.saturating_sub(1);
         }
     }
 
     /// Different pairs within a window, less those that were answered.
-    pub(super) fn fresh(&self) -> usize {
-        usize::try_from(self.fresh).unwrap_or(usize::MAX)
+    pub(super) fn fresh(&self) -> u64 {
+        self.fresh
     }
 
     /// Forgets what is too old to matter.
@@ -256,7 +276,8 @@ fn good<T: PartialEq + Copy>(list: &mut Vec<Good<T>>, what: T, now: Nanos, halve
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Source {
     pub(super) connect: Tries,
-    pub(super) sweep: Tries,
+    pub(super) ping: Tries,
+    pub(super) ask: Tries,
     pub(super) stealth: Tries,
     /// Hosts that answered a try to connect.
     hosts: Vec<Good<Addr>>,
@@ -268,9 +289,15 @@ impl Source {
     pub(super) fn tries(&mut self, kind: Kind) -> &mut Tries {
         match kind.group() {
             Group::Connect => &mut self.connect,
-            Group::Sweep => &mut self.sweep,
+            Group::Ping => &mut self.ping,
+            Group::Ask => &mut self.ask,
             Group::Stealth => &mut self.stealth,
         }
+    }
+
+    /// Whether there is anything new to judge.
+    pub(super) fn is_open(&self) -> bool {
+        self.connect.open || self.ping.open || self.ask.open || self.stealth.open
     }
 
     /// A try was answered.
@@ -296,6 +323,9 @@ impl Source {
 
 impl Worth for Source {
     fn worth(&self) -> u32 {
-        (self.connect.list.len() + self.sweep.list.len() + self.stealth.list.len()) as u32
+        [&self.connect, &self.ping, &self.ask, &self.stealth]
+            .map(|tries| tries.list.len() as u32)
+            .iter()
+            .sum()
     }
 }

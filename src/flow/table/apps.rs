@@ -53,7 +53,7 @@ impl Bound {
     }
 
     /// Books so many bytes in place of those that were booked; `false`, and nothing is booked any more, if there is no room.
-    fn book(&mut self, booked: &mut u32, bytes: usize) -> bool {
+    pub(super) fn book(&mut self, booked: &mut u32, bytes: usize) -> bool {
         let rest = self.bytes.saturating_sub(u64::from(*booked));
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let fits = rest + u64::from(bytes) <= FACTS_BYTES;

@@ -130,7 +130,6 @@ impl Flow {
                 tcp: Tracker::default(),
                 part_began: now,
                 missed: 0,
-                first: arrival.place,
                 stretch: Stretch::at(arrival.place),
                 stretches: None,
                 known: Known::default(),
@@ -159,13 +158,19 @@ impl Flow {
         let inner = &mut self.inner;
         inner.part_began = now;
         inner.missed = 0;
-        inner.first = arrival.place;
         inner.stretch = Stretch::at(arrival.place);
         inner.stretches = None;
     }
 }
 
 impl Inner {
+    /// Where this part's first packet lies.
+    pub(super) fn first(&self) -> Place {
+        let before = self.stretches.as_ref().and_then(|before| before.0.first());
+        let &Stretch(file, offset, _) = before.unwrap_or(&self.stretch);
+        Place { file, offset }
+    }
+
     /// Whether a record of this part could not name a packet at `place`.
     #[inline]
     fn is_full(&self, place: Place) -> bool {

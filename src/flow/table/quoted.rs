@@ -26,7 +26,7 @@ impl FlowTable {
 
 /// The key of a quoted packet, and whether it went from `a` to `b`. Behind an IPv4 header at least 8 bytes are quoted; IPv6
 /// extension headers are not followed.
-fn quoted_key(quote: &[u8], vlan: Vlan) -> Option<(FlowKey, bool)> {
+pub(super) fn quoted_key(quote: &[u8], vlan: Vlan) -> Option<(FlowKey, bool)> {
     let (src, dst, proto, rest) = match quote.first()? >> 4 {
         4 => {
             let head: &[u8; 20] = quote.first_chunk()?;

@@ -123,3 +123,48 @@ impl Folder {
         sources.iter().map(|(src, sum)| sum.fold(Some(*src))).chain(others).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_counted_up_to_the_bound_and_no_flow_is_forgotten() {
+        let mut folder = Folder::default();
+        assert!(folder.is_empty());
+        for n in 0..5_000_u32 {
+            folder.add(Addr::v4((n % 2_000).to_be_bytes()), 1, 60, i64::from(n), i64::from(n) + 1);
+        }
+        let folds = folder.take();
+        assert_eq!(folds.len(), MAX_SOURCES + 1);
+        assert_eq!(
+            folds.iter().map(|fold| (fold.flows, fold.bytes)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+            (5_000, 300_000)
+        );
+        let first = Fold {
+            src_ip: Some("0.0.0.0".to_owned()),
+            flows: 3,
+            packets: 3,
+            bytes: 180,
+            first: Some(0),
+            last: Some(4_001),
+        };
+        assert_eq!(folds[0], first);
+        let others = &folds[MAX_SOURCES];
+        assert_eq!((others.src_ip.as_deref(), others.first, others.last), (None, Some(1024), Some(4_000)));
+        assert!(folder.is_empty() && folder.take().is_empty());
+    }
+
+    #[test]
+    fn flows_are_folded_only_where_they_outgrow_their_packets() {
+        const MIB: u64 = 1 << 20;
+        for (flows, captures, folds) in [
+            (4 * MIB, 0, false),
+            (4 * MIB + 1, 0, true),
+            (5 * MIB, 20 * MIB, false),
+            (5 * MIB + 1, 20 * MIB, true),
+        ] {
+            assert_eq!(should_fold(flows, captures), folds, "{flows} {captures}");
+        }
+    }
+}

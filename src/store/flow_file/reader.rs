@@ -15,6 +15,8 @@ use crate::sys::fs::{FsFile, read_full};
 
 /// What a medium loses at once, bytes.
 const PAGE: u64 = 4096;
+/// How many checkpoints are tried from the end before the search is given up.
+const MAX_TRIES: usize = 4;
 /// How much of a file's end is read to find its last checkpoint, bytes.
 const PEEK: u64 = 64 << 10;
 
@@ -116,7 +118,7 @@ impl<'a> FlowReader<'a> {
         read
     }
 
-    /// The position in the last checkpoint believed so far.
+    /// The position in the last checkpoint believed so far that has nothing lost before it: what damage has taken lies behind.
     pub fn position(&self) -> Option<Position> {
         Position::of_checkpoint(self.sequence.checkpoint()?)
     }
@@ -163,8 +165,8 @@ pub struct Peek {
     pub end: Option<Bookmark>,
 }
 
-/// Looks at both ends of a flow file and reads nothing in between. Only the footer's checkpoint is verified, for it covers the
-/// footer alone.
+/// Looks at both ends of a flow file; of what lies in between it reads only what the last checkpoint covers, which in a sealed
+/// file is the footer. A checkpoint whose CRC is wrong is as none.
 pub fn peek(file: &dyn FsFile) -> Peek {
     let Ok(len) = file.len() else { return Peek::default() };
     let mut bytes = vec![0; usize::try_from(len.min(PAGE)).unwrap_or(0)];
@@ -172,7 +174,7 @@ pub fn peek(file: &dyn FsFile) -> Peek {
     let header = jsonb::decode::<Header>(&bytes[..read]).ok().map(|(header, _)| header).filter(is_ours);
     let Some(id) = header.as_ref().map(|header| header.id.clone()) else { return Peek::default() };
     let Some(last) = last_checkpoint(file, len, &id) else { return Peek { header, ..Peek::default() } };
-    let footer = footer_at(file, last.since, len);
+    let footer = footer_at(file, last.since, len).filter(|_| last.end == len);
     Peek { header, position: last.position, footer, end: Some(Bookmark::behind(last.end, id)) }
 }
 
@@ -190,13 +192,13 @@ struct Last {
     end: u64,
 }
 
-/// The last checkpoint near the end that stands where it says.
+/// The last checkpoint near the end that stands where it says and vouches for what it covers.
 fn last_checkpoint(file: &dyn FsFile, len: u64, id: &str) -> Option<Last> {
     let start = len.saturating_sub(PEEK);
     let mut tail = vec![0; usize::try_from(len - start).ok()?];
     let read = read_full(file, &mut tail, start).ok()?;
     let tail = &tail[..read];
-    memmem::rfind_iter(tail, MARKER).find_map(|marker| {
+    let placed = memmem::rfind_iter(tail, MARKER).filter_map(|marker| {
         let at = marker.checked_sub(2)?;
         let (placed, size) = jsonb::decode::<Placed<'_>>(&tail[at..]).ok()?;
         let offset = start + at as u64;
@@ -204,7 +206,25 @@ fn last_checkpoint(file: &dyn FsFile, len: u64, id: &str) -> Option<Last> {
         let since = placed.since.parse().ok()?;
         let position = Position::of_checkpoint(&tail[at..]);
         here.then(|| Last { position, since, end: offset + size as u64 })
-    })
+    });
+    placed.take(MAX_TRIES).find(|last| vouches(file, last))
+}
+
+/// Whether the CRC in a checkpoint's last bytes is that of what it covers.
+fn vouches(file: &dyn FsFile, last: &Last) -> bool {
+    let Some(digits) = last.end.checked_sub(8).filter(|&digits| last.since <= digits) else { return false };
+    let (mut at, mut crc) = (last.since, 0);
+    let mut bytes = vec![0; PEEK as usize];
+    while at < digits {
+        let want = usize::try_from(digits - at).map_or(bytes.len(), |left| left.min(bytes.len()));
+        match read_full(file, &mut bytes[..want], at) {
+            Ok(read) if read == want => crc = crc32c::crc32c_append(crc, &bytes[..want]),
+            _ => return false,
+        }
+        at += want as u64;
+    }
+    let mut told = [0; 8];
+    read_full(file, &mut told, digits).is_ok_and(|read| read == 8) && told == format!("{crc:08x}").as_bytes()
 }
 
 /// The footer that begins at `since` and ends, with its checkpoint, at `len`.
@@ -214,9 +234,10 @@ fn footer_at(file: &dyn FsFile, since: u64, len: u64) -> Option<Footer> {
     let read = read_full(file, &mut bytes, since).ok()?;
     let bytes = &bytes[..read];
     let footer = usize::try_from(jsonb::object_len(bytes).ok()?).ok()?;
-    let digits = bytes.len().checked_sub(8)?;
-    let crc = format!("{:08x}", crc32c::crc32c(&bytes[..digits]));
-    let checked = crc.as_bytes() == &bytes[digits..];
     let alone = Kind::of(bytes.get(footer..)?) == Kind::Checkpoint;
-    (checked && alone).then(|| Footer::read(&bytes[..footer])).flatten()
+    alone.then(|| Footer::read(&bytes[..footer])).flatten()
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -17,8 +17,9 @@ use super::handover::Old;
 use super::outline::{Footer, Kind, Outline};
 use super::position::Position;
 use super::reader::{FlowItem, FlowReader, Object, is_ours};
+use super::settings::Settings;
 use super::tally::Tally;
-use super::writer::{Begin, FlowWriter, Settings};
+use super::writer::{Begin, FlowWriter};
 use super::{FlowFileError, failed, peek};
 use crate::flow::record::FlowRecord;
 use crate::packet::{Nanos, Place};
@@ -169,7 +170,6 @@ struct Found {
     len: u64,
     tally: Tally,
     position: Position,
-    reach: Option<Place>,
     unverified: u64,
     lost: Vec<Range<u64>>,
     sound: bool,
@@ -202,7 +202,6 @@ impl Found {
         self.objects += 1;
         self.tally.absorb(object.bytes);
         self.unverified += u64::from(object.trust == Trust::Unverified && object.kind != Kind::Footer);
-        self.reach = self.reach.max(object.outline().and_then(|outline| outline.last_place()));
         self.footer = object.footer();
     }
 
@@ -214,12 +213,7 @@ impl Found {
     }
 
     fn facts(&self, name: FlowName, tally: &Tally, state: State, losses: Losses) -> FlowFacts {
-        FlowFacts {
-            id: self.id.clone(),
-            size: self.len,
-            analysed: self.position.analysed.max(self.reach),
-            ..tally.facts(name, state, losses, self.position)
-        }
+        FlowFacts { id: self.id.clone(), size: self.len, ..tally.facts(name, state, losses, self.position) }
     }
 
     /// Of a file that was not ended in order.
@@ -303,19 +297,19 @@ impl Search<'_> {
         let doubtful = facts.and_then(|facts| facts.doubtful_from).unwrap_or(u64::MAX);
         let len = file.size.min(doubtful);
         let seen = peek(open);
-        match (seen.footer, facts) {
+        let in_order = facts.is_none_or(|facts| facts.state == State::Sealed);
+        match (seen.footer.filter(|_| in_order), facts) {
             (Some(footer), _) => {
-                let analysed = seen.position.and_then(|position| position.analysed);
+                let analysed = seen.position.and_then(|position| position.analysed).max(footer.reach);
                 Seen { len, position: seen.position, analysed, last: footer.last }
             }
             (None, Some(facts)) => {
-                let position = if doubtful == u64::MAX { seen.position } else { None };
-                let position = position.or_else(|| Some(Found::read(open, len).position));
+                let position = Some(Found::read(open, len).position);
                 Seen { len, position, analysed: facts.analysed, last: facts.last }
             }
             (None, None) => {
                 let found = Found::read(open, len);
-                let analysed = found.position.analysed.max(found.reach);
+                let analysed = found.position.analysed.max(found.tally.reach);
                 Seen { len, position: Some(found.position), analysed, last: found.tally.last }
             }
         }

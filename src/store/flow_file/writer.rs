@@ -8,36 +8,31 @@
 //! that covers it still waits.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind::{QuotaExceeded, StorageFull};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::SharedLedger;
-use super::super::entry::Entry;
 use super::super::facts::State as FileState;
 use super::super::flow_facts::FlowFacts;
 use super::super::layout::Layout;
 use super::super::losses::Losses;
 use super::super::names::FlowName;
-use super::super::sequence::{SequenceError, SequenceWriter};
 use super::fold::{Fold, FoldObject};
+use super::growing::{Growing, PIECE, Trouble, records_of};
 use super::handover::{Handover, Old};
-use super::outline::{Footer, FooterObject, Kind};
+use super::outline::{Footer, FooterObject};
 use super::position::Position;
+use super::settings::{Extras, FlowCounts, HARD, Refused, Settings, Told};
 use super::tally::Tally;
 use super::{FlowFileError, MAX_OBJECT, failed};
 use crate::flow::jsonb;
 use crate::flow::record::FlowRecord;
-use crate::packet::{Nanos, Place};
+use crate::packet::Place;
 use crate::sys::clock::Clock;
-use crate::sys::fs::{Fs, FsFile, sync_full, write_full};
+use crate::sys::fs::Fs;
 
-/// Bytes written at once, unless a second has passed.
-const PIECE: usize = 64 << 10;
 /// Bytes in memory from which a sync begins early, and from which [`FlowWriter::is_full`].
 const SOFT: usize = 8 << 20;
-/// Bytes in memory beyond which a record is refused.
-const HARD: usize = 32 << 20;
 /// How often what is pending is written.
 const FLUSH: Duration = Duration::from_secs(1);
 /// How often a position is written down that no record comes with.
@@ -45,149 +40,17 @@ const IDLE_CHECKPOINT: Duration = Duration::from_secs(60);
 /// The first and the longest time between two tries after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// How flow files are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// The size at which a file ends, bytes.
-    pub rotation_size: u64,
-    /// The time between two syncs.
-    pub sync_interval: Duration,
-    /// How long before the last record a flow may have given its last part and still not be over: the active timeout and the
-    /// longest idle timeout.
-    pub reach: Nanos,
-    /// Whether footers get a summary from the analyst, since no captures are written. A file then ends only by
-    /// [`FlowWriter::rotate`], or at twice its size.
-    pub summaries: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            rotation_size: 16_000_000,
-            sync_interval: Duration::from_secs(5),
-            reach: 600 * crate::packet::NANOS_PER_SEC,
-            summaries: false,
-        }
-    }
-}
-
-/// What the analyst adds to a footer.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Extras {
-    /// The summary of the packets since the last footer.
-    pub summary: Option<serde_json::Value>,
-    /// A filter over addresses and Community IDs, as text.
-    pub filter: Option<String>,
-}
-
-/// What the writer tells.
-#[derive(Debug)]
-pub enum Told {
-    /// A file has its final name; the entry is in the ledger.
-    Sealed(Box<Entry>),
-    /// Something failed; it is tried again by itself.
-    Failed(FlowFileError),
-    /// After failures the writing goes on.
-    Recovered,
-    /// What stood where the growing file belongs was none, and is put aside under this name.
-    Aside(String),
-}
-
-/// A record was not taken, since too many wait for a disk that refuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} bytes of flow records wait to be written; this one is lost", HARD)]
-pub struct Refused;
-
-/// How the writing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FlowCounts {
-    /// Bytes of the growing file.
-    pub size: u64,
-    /// Records in it.
-    pub records: u64,
-    /// Records taken since the start.
-    pub taken: u64,
-    /// Records refused since the start.
-    pub refused: u64,
-    /// Bytes of records that wait for captures to be synced, or for the disk.
-    pub buffered: u64,
-    /// Syncs, seals and the like that failed since the start.
-    pub failures: u64,
-}
-
 /// What waits for captures to be synced, in order.
 enum Waiting {
     Record { needs: Option<Place>, object: Vec<u8> },
     Mark(Position),
 }
 
-/// The growing file.
-pub(super) struct Growing {
-    pub(super) file: Box<dyn FsFile>,
-    pub(super) number: u64,
-    pub(super) began: Nanos,
-    pub(super) sequence: SequenceWriter,
-    /// Length in the file.
-    pub(super) written: u64,
-    /// Length known to be on the device; `tail` begins here.
-    pub(super) synced: u64,
-    /// Bytes behind `synced`, those not written yet included.
-    pub(super) tail: Vec<u8>,
-    /// Whether `tail` ends in a checkpoint, or is empty.
-    pub(super) checkpointed: bool,
-    pub(super) tally: Tally,
-    /// The tally as of the last sync.
-    pub(super) synced_tally: Tally,
-    /// Position of the last synced checkpoint.
-    pub(super) synced_position: Position,
-    /// Position of the last checkpoint made.
-    pub(super) checkpoint_position: Position,
-}
-
-impl Growing {
-    /// Puts a checkpoint behind what is pending.
-    fn checkpoint(&mut self, position: Position) -> Result<(), SequenceError> {
-        position.checkpoint(&mut self.sequence, &mut self.tail)?;
-        (self.checkpointed, self.checkpoint_position) = (true, position);
-        Ok(())
-    }
-
-    /// Writes what is pending. Bytes that a full disk did not take are written by the next call at the same place.
-    fn write(&mut self) -> Result<(), Trouble> {
-        let done = usize::try_from(self.written - self.synced).unwrap_or(usize::MAX);
-        let rest = self.tail.get(done..).unwrap_or_default();
-        if let Err((some, error)) = write_full(self.file.as_ref(), rest, self.written) {
-            self.written += some as u64;
-            return Err(match error.kind() {
-                StorageFull | QuotaExceeded => Trouble::Full(error),
-                _ => Trouble::Latched("write", error),
-            });
-        }
-        if rest.len() >= PIECE {
-            // Only a hint: the sync that follows finds what is wrong with the disk.
-            let _ = self.file.start_writeback(self.written, rest.len() as u64);
-        }
-        self.written += rest.len() as u64;
-        Ok(())
-    }
-
-    /// Writes and syncs what is pending, which ends in a checkpoint.
-    fn sync(&mut self) -> Result<(), Trouble> {
-        self.write()?;
-        sync_full(self.file.as_ref()).map_err(|error| Trouble::Latched("sync", error))?;
-        self.synced = self.written;
-        self.tail.clear();
-        self.synced_tally.clone_from(&self.tally);
-        self.synced_position = self.checkpoint_position;
-        Ok(())
-    }
-}
-
 enum State {
-    Open(Growing),
+    Open(Box<Growing>),
     /// Its footer is in its tail.
-    Ending(Growing, Box<FlowFacts>),
-    Handing(Handover),
+    Ending(Box<Growing>, Box<FlowFacts>),
+    Handing(Box<Handover>),
 }
 
 /// Writes flow files.
@@ -237,7 +100,7 @@ impl FlowWriter {
             ledger,
             clock,
             settings,
-            state: State::Handing(Handover::new(old)),
+            state: State::Handing(Box::new(Handover::new(old))),
             next_number,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -333,7 +196,7 @@ impl FlowWriter {
 
     /// Whether the growing file has its full size, and [`FlowWriter::rotate`] is due.
     pub fn wants_rotation(&self) -> bool {
-        matches!(&self.state, State::Open(growing) if size(growing) >= self.settings.rotation_size)
+        matches!(&self.state, State::Open(growing) if growing.size() >= self.settings.rotation_size)
     }
 
     /// Ends the growing file, unless it holds nothing, and begins the next. If the disk refuses it is tried again by
@@ -345,7 +208,7 @@ impl FlowWriter {
             _ => return,
         }
         let now = self.clock.now().up;
-        let state = std::mem::replace(&mut self.state, State::Handing(Handover::default()));
+        let state = std::mem::replace(&mut self.state, State::Handing(Box::default()));
         let State::Open(mut growing) = state else { return };
         let facts = self.end(&mut growing, extras);
         self.losses = Losses::NONE;
@@ -372,7 +235,7 @@ impl FlowWriter {
     /// Bytes of the growing file.
     pub fn size(&self) -> u64 {
         match &self.state {
-            State::Open(growing) | State::Ending(growing, _) => size(growing),
+            State::Open(growing) | State::Ending(growing, _) => growing.size(),
             State::Handing(_) => self.next.len() as u64,
         }
     }
@@ -445,8 +308,11 @@ impl FlowWriter {
         let State::Open(growing) = &self.state else { return };
         let behind = growing.tail.len() as u64 - (growing.written - growing.synced);
         let large = growing.tail.len() > SOFT;
-        if self.retry.is_some() || behind < PIECE as u64 {
+        if self.retry.is_some() {
             return;
+        }
+        if behind < PIECE as u64 {
+            return self.rotate_if_large();
         }
         let now = self.clock.now().up;
         if large {
@@ -459,7 +325,7 @@ impl FlowWriter {
 
     fn rotate_if_large(&mut self) {
         let limit = self.settings.rotation_size * if self.settings.summaries { 2 } else { 1 };
-        if matches!(&self.state, State::Open(growing) if size(growing) >= limit) {
+        if matches!(&self.state, State::Open(growing) if growing.size() >= limit) {
             self.rotate(Extras::default());
         }
     }
@@ -513,8 +379,7 @@ impl FlowWriter {
 
     /// Ends the growing file at its last sync; what is behind goes into the next.
     fn give_up(&mut self) {
-        let (growing, losses) = match std::mem::replace(&mut self.state, State::Handing(Handover::default()))
-        {
+        let (growing, losses) = match std::mem::replace(&mut self.state, State::Handing(Box::default())) {
             State::Open(growing) => (growing, std::mem::replace(&mut self.losses, Losses::NONE)),
             State::Ending(growing, facts) => (growing, facts.losses),
             handing => {
@@ -527,9 +392,10 @@ impl FlowWriter {
         self.next = again;
         let mut facts = self.facts_of(&growing, &growing.synced_tally, FileState::Damaged);
         facts.doubtful_from = Some(growing.synced);
-        (facts.analysed, facts.losses) = (growing.synced_position.analysed, losses);
+        facts.analysed = growing.synced_position.analysed.max(growing.synced_tally.reach);
+        facts.losses = losses;
         let old = Old::given_up(growing.file, facts);
-        self.state = State::Handing(Handover::new(Some(old)));
+        self.state = State::Handing(Box::new(Handover::new(Some(old))));
     }
 
     /// Puts the footer into the tail.
@@ -567,7 +433,7 @@ impl FlowWriter {
                 return self.trouble(trouble, now);
             }
             let old = Old::ended(facts.as_ref().clone());
-            self.state = State::Handing(Handover::new(Some(old)));
+            self.state = State::Handing(Box::new(Handover::new(Some(old))));
         }
         let State::Handing(handover) = &mut self.state else { return };
         let mut handover = std::mem::take(handover);
@@ -576,7 +442,7 @@ impl FlowWriter {
         match result {
             Ok(growing) => {
                 self.next.clear();
-                self.state = State::Open(growing);
+                self.state = State::Open(Box::new(growing));
                 self.succeeded();
             }
             Err(error) => {
@@ -602,42 +468,4 @@ impl FlowWriter {
         self.counts.failures += 1;
         self.told.push(Told::Failed(error));
     }
-}
-
-/// What went wrong with the growing file.
-pub(super) enum Trouble {
-    /// The disk is full: the same bytes are tried again.
-    Full(std::io::Error),
-    /// The file may not be written again.
-    Latched(&'static str, std::io::Error),
-    /// A checkpoint could not be made.
-    Record(SequenceError),
-}
-
-impl From<SequenceError> for Trouble {
-    fn from(error: SequenceError) -> Self {
-        Self::Record(error)
-    }
-}
-
-/// Length of the growing file once all is written.
-fn size(growing: &Growing) -> u64 {
-    growing.synced + growing.tail.len() as u64
-}
-
-/// The objects in `bytes` that are neither checkpoint nor footer.
-fn records_of(bytes: &[u8]) -> Vec<u8> {
-    let wanted = objects(bytes).filter(|object| !matches!(Kind::of(object), Kind::Checkpoint | Kind::Footer));
-    wanted.flatten().copied().collect()
-}
-
-/// The objects that follow each other in `bytes`.
-pub(super) fn objects(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let len = usize::try_from(jsonb::object_len(rest).ok()?).ok()?;
-        let (object, after) = rest.split_at_checked(len)?;
-        rest = after;
-        Some(object)
-    })
 }

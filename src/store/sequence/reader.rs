@@ -75,7 +75,7 @@ pub struct SequenceReader<'a> {
     /// That of the first checkpoint believed; the others must have it too.
     id: Option<String>,
     sound: bool,
-    /// The last checkpoint believed.
+    /// The last checkpoint believed with nothing lost before it.
     believed: Option<Vec<u8>>,
 }
 
@@ -124,7 +124,8 @@ impl<'a> SequenceReader<'a> {
         Bookmark { at: self.at, floor: self.floor, id: self.id.clone() }
     }
 
-    /// The bytes of the last checkpoint believed so far, for a format's own fields.
+    /// The bytes of the last checkpoint believed so far that has nothing lost before it, for a format's own fields: two segments
+    /// may have been written between two syncs, and a power cut may take the first of them alone.
     pub fn checkpoint(&self) -> Option<&[u8]> {
         self.believed.as_deref()
     }
@@ -227,8 +228,10 @@ impl<'a> SequenceReader<'a> {
                 && crc_text(self.window.crc(found.since..found.end - CRC_DIGITS as u64)) == crc
             {
                 self.id = Some(id);
-                let len = usize::try_from(found.end - at).unwrap_or(MAX_CHECKPOINT);
-                self.believed = Some(self.window.bytes(at, len).to_vec());
+                if self.sound && found.since <= self.at {
+                    let len = usize::try_from(found.end - at).unwrap_or(MAX_CHECKPOINT);
+                    self.believed = Some(self.window.bytes(at, len).to_vec());
+                }
                 return Some(found);
             }
             self.floor = found.end;
