@@ -36,10 +36,10 @@ pub struct FlowLook {
     pub files: usize,
     /// Files that could be left out.
     pub skipped: usize,
+    /// Flow records in the files that were read, wanted or not.
+    pub records: u64,
     /// Whether bytes of a file could not be believed.
     pub damaged: bool,
-    /// From when on there are records.
-    pub oldest: Option<Nanos>,
     /// What whoever asked should know, each a sentence.
     pub notes: Vec<String>,
 }
@@ -92,7 +92,6 @@ fn read(
     if sealed {
         let seen = peek(&*file);
         let range = seen.footer.as_ref().and_then(|footer| footer.first.zip(footer.last));
-        look.oldest = look.oldest.into_iter().chain(range.map(|(first, _)| first)).min();
         let outside = range.is_some_and(|(first, last)| !question.range.touches(first, last));
         // Records come after their packets: what was analysed up to before the flow began holds none of it.
         let analysed = seen.position.and_then(|position| position.analysed);
@@ -138,6 +137,7 @@ fn read_all(
     while let Some(item) = reader.next() {
         match item {
             FlowItem::Object(object) => {
+                look.records += u64::from(object.kind == Kind::Record);
                 if let Some(item) = wanted(question, &object, finders)
                     && !take(item)
                 {
@@ -153,6 +153,38 @@ fn read_all(
         }
     }
     Ok(true)
+}
+
+/// When the oldest flow of a data directory begins that there is a record of, as far as its files tell without being read; none
+/// if there are no records.
+///
+/// # Errors
+/// If the flow files cannot be listed.
+pub fn oldest(fs: &dyn Fs, layout: &Layout) -> io::Result<Option<Nanos>> {
+    let of = |source: FlowSource| {
+        let (file, len) = source.open(fs).ok()?;
+        // The first record of a file that was not sealed in order: of a flow that ended first, so one of the oldest.
+        peek(&*file).footer.map_or_else(|| first_start(&*file, len), |footer| footer.first)
+    };
+    Ok(flow_sources(fs, layout)?.into_iter().filter_map(of).min())
+}
+
+/// Where the first packet of the flow of this id lies.
+pub fn place_of(flow_id: &str) -> Option<Place> {
+    let (file, offset) = flow_id.split_once('-')?;
+    Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
+}
+
+fn first_start(file: &dyn FsFile, len: u64) -> Option<Nanos> {
+    let mut reader = FlowReader::new(file, len);
+    while let Some(item) = reader.next() {
+        if let FlowItem::Object(object) = item
+            && object.kind == Kind::Record
+        {
+            return object.outline()?.start;
+        }
+    }
+    None
 }
 
 fn wanted(question: &FlowQuestion<'_>, object: &Object<'_>, finders: &[Finder<'_>]) -> Option<Item> {

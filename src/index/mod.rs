@@ -7,6 +7,7 @@
 pub mod analysis;
 mod files;
 mod flow_rows;
+pub mod flow_table;
 pub mod flow_view;
 pub mod flows;
 pub mod fresh;
