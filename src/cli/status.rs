@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::escape::Escaped;
 use super::output::{Exit, Output};
 use super::table::{bytes, count, counted, duration};
 use super::{Common, Context};
@@ -133,6 +134,10 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
         "Index",
         if state.index_stale { "stale; the files answer".to_owned() } else { "current".to_owned() },
     )?;
+    for rule in &state.analysis.ignored {
+        let hits = counted(rule.hits, "finding");
+        line("Ignored", Escaped(format_args!("{hits}: {rule} ({})", rule.reason)).to_string())?;
+    }
     if let Some(what) = &state.busy_with {
         line("Beside", what.clone())?;
     }
