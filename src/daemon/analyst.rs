@@ -12,14 +12,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{debug, info, warn};
 
 use super::handover::{Intake, Unread, Work};
-use super::health::Health;
+use super::health::{Health, Ignored};
 use super::index::Update;
 use super::keep::Message;
 use super::readback::{ReadBack, Slice};
+use super::record::Slot;
 use super::saved::Saved;
 use super::synced::Synced;
 use crate::detect::stream::{Output, Stream};
-use crate::detect::{Finding, Severity};
+use crate::detect::{Finding, IgnoreRule, Severity};
 use crate::flow::record::{FlowRecord, Stretches};
 use crate::flow::summary::{Encoded, Summariser, SummaryLimits};
 use crate::packet::decode::decode;
@@ -70,6 +71,8 @@ pub(super) struct AnalystLoop {
     pub saves: bool,
     /// Whether floods of one-packet flows are folded.
     pub fold: bool,
+    /// New `[[ignore]]` rules.
+    pub ignore: Slot<Vec<IgnoreRule>>,
     /// The index number that the next capture file would get.
     pub next_number: u64,
     /// Where findings go.
@@ -371,6 +374,7 @@ impl Running {
         }
         self.take_told();
         self.judge_losses(now);
+        self.take_rules();
         self.tell();
         if now >= self.save_due {
             self.save_due = now + SAVE;
@@ -434,6 +438,14 @@ impl Running {
         self.setup.stream.set_losing(lost * 100 > seen);
     }
 
+    /// Puts new `[[ignore]]` rules in force. The same ones again change nothing: what they silence stays silent.
+    fn take_rules(&mut self) {
+        let Some(rules) = self.setup.ignore.take() else { return };
+        if !self.setup.stream.ignored().map(|(rule, _)| rule).eq(&rules) {
+            self.setup.stream.ignore(rules);
+        }
+    }
+
     /// Tells how far it is.
     fn tell(&self) {
         let counts = self.setup.stream.counts();
@@ -441,6 +453,9 @@ impl Running {
         let paused = self.setup.stream.paused().map(str::to_owned);
         self.setup.health.set_tap(self.setup.stream.tap().texts(), paused);
         self.setup.health.analysed.set(counts.packets);
+        self.setup
+            .health
+            .set_ignored(self.setup.stream.ignored().map(|(rule, hits)| Ignored::new(rule, hits)));
     }
 
     /// Saves the state of the detectors.
