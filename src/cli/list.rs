@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use chrono::{Local, TimeZone};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::{Exit, Output};
@@ -29,12 +29,24 @@ use crate::sys::fs::RealFs;
 /// Files in a table unless told otherwise.
 const TABLE_LIMIT: usize = 20;
 
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Packets
+    Capture,
+    /// Flow records
+    Flows,
+}
+
 /// What `list` is asked.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ListArgs {
     /// Also show files that retention has evicted
     #[arg(long)]
     pub all: bool,
+    /// Show only files of this kind
+    #[arg(long, value_enum)]
+    pub kind: Option<Kind>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -148,7 +160,8 @@ fn gather(
             row.facts.clock_synchronised = told.clock_synchronised;
         }
     }
-    view.rows.retain(|row| args.all || row.evicted.is_none());
+    let wanted = |kind| args.kind.is_none_or(|only| only == kind);
+    view.rows.retain(|row| wanted(Kind::Capture) && (args.all || row.evicted.is_none()));
     let before = view.rows.len();
     let touched = |first: Option<Nanos>, last| {
         !range.is_bounded() || first.zip(last).is_some_and(|(first, last)| range.touches(first, last))
@@ -156,7 +169,7 @@ fn gather(
     view.rows.retain(|row| touched(row.facts.first, row.facts.last));
     view.gaps.retain(|gap| touched(gap.from, end_of(gap)));
     let mut flows = flow_files(&layout, &RealFs::default(), &ledger).unwrap_or_default();
-    flows.retain(|row| args.all || row.evicted.is_none());
+    flows.retain(|row| wanted(Kind::Flows) && (args.all || row.evicted.is_none()));
     flows.retain(|row| touched(row.facts.first, row.facts.last));
     Ok(Answer { view, flows, range, before, tap, left })
 }

@@ -307,7 +307,8 @@ impl<'a> Answer<'a> {
         let Question { layout, fs, range, .. } = *self.question;
         let evicted: HashSet<_> = self.analysis.evicted.iter().map(|row| row.facts.name.number()).collect();
         let is_asked = range.is_bounded() && !evicted.is_empty();
-        let is_unsaved = self.analysis.files == 0 || !counted.is_empty() || !self.analysis.cut_flows.is_empty();
+        let is_unsaved =
+            self.analysis.files == 0 || !counted.is_empty() || !self.analysis.cut_flows.is_empty();
         if !is_asked && !is_unsaved {
             return;
         }

@@ -81,7 +81,12 @@ fn rows<K: Ord, V>(map: BTreeMap<K, V>) -> Rows<K, V> {
     Rows { rows: map.into_iter().collect(), missed: Count::default() }
 }
 
-fn exchange<K: Ord + Hash + Copy>(rows: &mut BTreeMap<K, Traffic>, (src, dst): (K, K), orig: Count, resp: Count) {
+fn exchange<K: Ord + Hash + Copy>(
+    rows: &mut BTreeMap<K, Traffic>,
+    (src, dst): (K, K),
+    orig: Count,
+    resp: Count,
+) {
     let source = rows.entry(src).or_default();
     source.tx += orig;
     source.rx += resp;
