@@ -134,7 +134,9 @@ fn nothing(args: &FlowsArgs, range: TimeRange, context: &Context, fs: &RealFs) -
     let dir = format!("{} ({})", context.data_dir.path.display(), context.why);
     let oldest = index::flows::oldest(fs, &Layout::new(&context.data_dir.path)).ok().flatten();
     match oldest {
-        Some(oldest) => format!("{what} in {dir}; the oldest begins {}", date_time(oldest, &Local)),
+        Some(oldest) => {
+            format!("{what} in {dir}; its oldest flow record begins {}", date_time(oldest, &Local))
+        }
         None if narrowed => format!("{what} in {dir}; it has no flow records"),
         None => format!("{what} in {dir}"),
     }
