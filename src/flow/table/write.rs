@@ -69,7 +69,7 @@ impl Flow {
 
 impl Inner {
     fn captures(&self) -> Stretches {
-        let before = self.stretches.as_ref().map_or(&[][..], |before| &before.0);
+        let before = self.before();
         let mut all = Vec::with_capacity(before.len() + 1);
         all.extend_from_slice(before);
         all.push(self.stretch);
