@@ -167,6 +167,8 @@ fn each_mistake_of_a_rule_is_told_with_its_line() {
         assert!(told.len() == 1 && told[0].contains(": ignore = …: expected tables"), "{told:?}");
     }
     let rule = "[[ignore]]\nport = 1\nreason = 'r'\n";
+    let newer = format!("{rule}later = 1\n").repeat(20);
+    assert_eq!(given().file(format!("{newer}{rule}")).config().detect.ignore.len(), 1);
     assert_eq!(given().file(rule.repeat(256)).config().detect.ignore.len(), 256);
     assert_eq!(
         given().file(rule.repeat(257)).mistakes(),

@@ -64,9 +64,10 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, at: At<'_>, mistakes: &mut Mist
         let origin = at(item.span().start);
         match rule(table, &origin, at, mistakes) {
             Some(rule) => rules.push(Rule { rule, origin }),
-            None => wrong += 1,
+            // What only lacks a newer version's key stops nothing, the rules behind it neither.
+            None => wrong += usize::from(!mistakes.are_warnings()),
         }
-        if wrong == MOST_WRONG {
+        if wrong >= MOST_WRONG {
             break;
         }
     }
