@@ -126,6 +126,25 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
         "Queue",
         format!("{} of {} blocks waiting; {}{lasts}", queue.waiting, queue.blocks, bytes(queue.bytes)),
     )?;
+    let analysis = &state.analysis;
+    let left = if analysis.left > 0 {
+        format!("; {} still to be analysed", bytes(analysis.left))
+    } else {
+        String::new()
+    };
+    line(
+        "Analysis",
+        format!(
+            "{}, {} followed{left}",
+            counted(analysis.packets, "packet"),
+            counted(analysis.flows, "flow")
+        ),
+    )?;
+    for what in
+        analysis.tap.iter().chain(&analysis.paused.as_ref().map(|why| format!("detectors pause: {why}")))
+    {
+        line("Tap", what.clone())?;
+    }
     line("Kernel ring", bytes(state.kernel_buffer))?;
     if let Some(disk) = state.disk {
         line("Disk", format!("{} free of {}", bytes(disk.free), bytes(disk.total)))?;

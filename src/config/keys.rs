@@ -189,7 +189,7 @@ keys! {
         "How many finished flow files to keep; 0 = no limit by count.";
     FLOW_BYTES: Maybe<Bytes> =
         Some("retention.flow_bytes"), "TAPKEEP_RETENTION_FLOW_BYTES",
-        Maybe::off(Bytes { range: 1 << 20..=1 << 60, plain: 1 }), Some(ByteSize(GIB)),
+        Maybe::off(Bytes { range: MIB..=1 << 60, plain: 1 }), Some(ByteSize(1_000 * MB)),
         "How many bytes all flow files together may take.";
     FLOW_AGE: Maybe<Time> =
         Some("retention.flow_age"), "TAPKEEP_RETENTION_FLOW_AGE",

@@ -101,6 +101,8 @@ struct Told {
     unsynced_since_ms: Option<u64>,
     ignored: Vec<Ignored>,
     busy_with: Option<String>,
+    tap: Vec<String>,
+    paused: Option<String>,
 }
 
 impl Health {
@@ -128,6 +130,12 @@ impl Health {
         self.told().busy_with = what;
     }
 
+    /// Tells what is odd about the tap, and why detectors that rest on failed tries pause, if they do.
+    pub fn set_tap(&self, tap: Vec<String>, paused: Option<String>) {
+        let mut told = self.told();
+        (told.tap, told.paused) = (tap, paused);
+    }
+
     /// Fills in what the threads have told.
     pub fn fill(&self, state: &mut ServiceState, up_ms: u64) {
         let told = self.told().clone();
@@ -141,6 +149,8 @@ impl Health {
             left: self.left.get().saturating_sub(self.caught_up.get()),
             flows: self.flows.get(),
             records_lost: self.refused.get(),
+            tap: told.tap,
+            paused: told.paused,
             ignored: told.ignored,
         };
         state.activity = told.state;
@@ -216,6 +226,12 @@ pub struct Analysing {
     pub flows: u64,
     /// Flow records that are lost, since too many waited for a disk that refuses.
     pub records_lost: u64,
+    /// What is odd about the tap: only one direction seen, each frame seen twice, packets lost before the tap port.
+    #[serde(default)]
+    pub tap: Vec<String>,
+    /// Why detectors that rest on failed tries pause, if they do.
+    #[serde(default)]
+    pub paused: Option<String>,
     /// The `[[ignore]]` rules, in the order of the configuration.
     #[serde(default)]
     pub ignored: Vec<Ignored>,

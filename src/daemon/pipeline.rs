@@ -27,7 +27,7 @@ use crate::store::flow_file;
 use crate::store::format::FILE_HEADER;
 use crate::store::keeper::Keeper;
 use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
-use crate::store::retention::{self, Limits};
+use crate::store::retention::{self, FlowLimits, Limits};
 use crate::store::sealer::Sealer;
 use crate::sys::clock::Clock;
 use crate::sys::fs::Space;
@@ -62,6 +62,8 @@ pub struct Plan {
     pub rotation: Rotation,
     /// What retention allows; `None` evicts nothing.
     pub limits: Option<Limits>,
+    /// What retention allows flow files; `None` evicts none.
+    pub flow_limits: Option<FlowLimits>,
     /// Bytes of blocks between source and recorder.
     pub queue_size: u64,
     /// How packets are analysed.
@@ -146,10 +148,11 @@ impl Pipeline {
 
     /// Changes when files end, what retention allows, and which findings are ignored.
     pub fn change(&self, plan: Plan, data: &DataDirectory) {
-        let Plan { rotation, limits, analysis, .. } = plan.fitting(data);
+        let Plan { rotation, limits, flow_limits, analysis, .. } = plan.fitting(data);
         self.rotation.put(rotation);
         self.ignore.put(analysis.stream.ignore);
         self.tell(Message::Limits(limits, rotation.size));
+        self.tell(Message::FlowLimits(flow_limits));
     }
 
     /// Writes an act to the ledger.
@@ -225,7 +228,7 @@ impl Pipeline {
         index: Sender<index::Update>,
         readable: Sender<()>,
     ) -> io::Result<()> {
-        let keeper = Keeper::new(
+        let mut keeper = Keeper::new(
             Arc::clone(&data.fs),
             data.layout.clone(),
             data.ledger.clone(),
@@ -234,6 +237,7 @@ impl Pipeline {
             plan.limits,
             plan.rotation.size,
         )?;
+        keeper.set_flow_limits(plan.flow_limits);
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
         let saves = plan.save;
@@ -271,6 +275,7 @@ impl Pipeline {
         let (fs, layout, next_number) = (Arc::clone(&data.fs), data.layout.clone(), data.next_number);
         let (analysis, saves) = (plan.analysis.clone(), plan.save);
         let (health, abandon) = (Arc::clone(&self.health), Arc::clone(&self.abandon));
+        let stop = Arc::clone(&self.stop);
         let ignore = self.ignore.clone();
         self.spawn("analyst", move || {
             if !analyst::wait_for_salvage(&salvaged, &abandon) {
@@ -299,6 +304,7 @@ impl Pipeline {
                 keeper,
                 index,
                 health,
+                stop,
                 abandon,
             });
         })

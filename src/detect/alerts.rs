@@ -112,11 +112,9 @@ impl Alerts {
         finding.captures.add(arrival.place);
         finding.summary = printable(&finding.summary);
         let ignored = self.rules.ignore(&key, &finding);
-        if self.active.len() >= MAX_ACTIVE {
-            self.saturated += 1;
-            if !self.make_room(arrival.now, if ignored { Severity::Info } else { finding.severity }) {
-                return;
-            }
+        let severity = if ignored { Severity::Info } else { finding.severity };
+        if self.active.len() >= MAX_ACTIVE && !self.make_room(arrival.now, severity) {
+            return;
         }
         if !ignored {
             Self::note(&mut self.flows, self.flow, &finding.id);
@@ -257,6 +255,7 @@ impl Alerts {
         if self.active.len() < MAX_ACTIVE {
             return true;
         }
+        self.saturated += 1;
         let Some(least) = self.grave.iter().position(|&number| number > 0) else { return true };
         if least >= severity as usize {
             return false;
@@ -300,3 +299,7 @@ fn printable(text: &str) -> String {
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+#[path = "alerts_tests.rs"]
+mod tests;
