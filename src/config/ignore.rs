@@ -13,6 +13,9 @@ use crate::detect::IgnoreRule;
 /// The most rules: each finding is held against each.
 const MOST: usize = 256;
 
+/// Rules with mistakes that are told at once: when these are mended, the next are.
+const MOST_WRONG: usize = 8;
+
 /// The longest reason, characters.
 const REASON: usize = 200;
 
@@ -55,11 +58,20 @@ pub(super) fn read(value: &Spanned<DeValue<'_>>, at: At<'_>, mistakes: &mut Mist
         });
         return Vec::new();
     }
-    let rules = tables.into_iter().filter_map(|(item, table)| {
+    let mut rules = Vec::with_capacity(tables.len());
+    let mut wrong = 0;
+    for (item, table) in tables {
         let origin = at(item.span().start);
-        rule(table, &origin, at, mistakes).map(|rule| Rule { rule, origin })
-    });
-    rules.collect()
+        match rule(table, &origin, at, mistakes) {
+            Some(rule) => rules.push(Rule { rule, origin }),
+            // What only lacks a newer version's key stops nothing, the rules behind it neither.
+            None => wrong += usize::from(!mistakes.are_warnings()),
+        }
+        if wrong >= MOST_WRONG {
+            break;
+        }
+    }
+    rules
 }
 
 /// Reads one; `None` if anything is wrong with it.

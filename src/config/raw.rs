@@ -232,7 +232,7 @@ impl Raw {
                 (DeValue::Table(inner), None) if is_section(&path) => {
                     self.add_table(&format!("{path}."), inner, at);
                 }
-                (_, None) => self.mistakes.push(unknown(&path, origin)),
+                (_, None) => self.mistakes.push_unknown(|| unknown(&path, origin)),
                 (_, Some(key)) => match scalar(value, key.shape()) {
                     Ok(text) => self.typed.push(Typed { key: key.name(), text, origin }),
                     Err(instead) => self.mistakes.push(refused(key, instead, origin)),

@@ -117,7 +117,7 @@ fn raised_by(id: &str) -> Option<&'static [&'static str]> {
 }
 
 /// Every detector. One line each; a detector's file has its `Limits`, which is a field of [`Settings`].
-fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
+pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
     vec![
         Box::new(dns_tunnel::DnsTunnels::new(settings.dns_tunnel)),
         Box::new(dns_dga::DnsDga::new(settings.dns_dga)),
