@@ -208,16 +208,90 @@ fn community_ids_are_those_of_pycommunityid() {
     }
 }
 
+/// By hand, after Zeek's documentation (`conn.log`: `conn_state`, `history`), from the segments that tshark prints.
 #[test]
-fn print_states() {
-    for path in all() {
-        let notes = run(&read(&path), LIMITS);
-        let mut counts: BTreeMap<(Option<ConnState>, Option<String>), u64> = BTreeMap::new();
-        for record in notes.records.iter().filter(|record| record.proto == 6) {
-            *counts.entry((record.conn_state, record.history.clone())).or_default() += 1;
+fn states_and_histories_of_real_connections_are_those_that_zeek_documents() {
+    use ConnState::{REJ, RSTO, RSTR, S0, S1, S3, SF};
+    let Some(corpora) = corpora() else { return };
+    type Expected = &'static [(ConnState, &'static str, usize)];
+    #[rustfmt::skip]
+    let expected: &[(&str, Expected)] = &[
+        // Every SYN unanswered; those of -445 are sent up to three times.
+        ("atk-synflood.pcap", &[(S0, "S", 200)]),
+        ("atk-portscan-vertical.pcap", &[(S0, "S", 10)]),
+        ("atk-portscan-445.pcap", &[(S0, "S", 9)]),
+        // Of 17 SYNs three are answered, and those connections reset by the scanner.
+        ("atk-nmap-versions.pcap", &[(S0, "S", 8), (REJ, "Sr", 6), (RSTO, "ShAR", 3)]),
+        // The client speaks first; frame 53 is sent again; the server closes first.
+        ("cred-telnet.pcap", &[(SF, "ShADdaTfF", 1)]),
+        // The server's FIN is the last frame.
+        ("fmt-ns-be.pcap", &[(S3, "ShADadf", 1)]),
+        // The server resets twice with the same number.
+        ("fmt-ns-le.pcap", &[(RSTR, "ShADadr", 1)]),
+        // One cut short; one closed by the server first.
+        ("cid-combined.pcap.gz", &[(S1, "ShAdDa", 1), (SF, "ShADadfF", 1)]),
+    ];
+    for (name, expected) in expected {
+        let notes = run(&read(&corpora.join(name)), LIMITS);
+        let mut found: BTreeMap<(ConnState, String), usize> = BTreeMap::new();
+        for record in notes.records.into_iter().filter(|record| record.proto == 6) {
+            *found.entry((record.conn_state.unwrap(), record.history.unwrap())).or_default() += 1;
         }
-        println!("{} {counts:?}", name(&path));
+        let found: Vec<_> =
+            found.iter().map(|((state, history), count)| (*state, history.as_str(), *count)).collect();
+        assert_eq!(found, *expected, "{name}");
     }
+}
+
+/// `tcp.analysis.initial_rtt` of tshark 4.0, and its `tcp.analysis.ack_lost_segment`.
+#[test]
+fn handshakes_take_as_long_as_tshark_says_and_lost_bytes_are_where_it_finds_them() {
+    let Some(corpora) = corpora() else { return };
+    let records = |name: &str| run(&read(&corpora.join(name)), LIMITS).records;
+    for (name, expected) in [
+        ("cred-telnet.pcap", &[2572][..]),
+        ("fmt-ns-le.pcap", &[146_847]),
+        ("cid-combined.pcap.gz", &[237_416, 143_803]),
+        ("mix-office.pcap", &[16_903, 16_937, 18_451, 19_680, 21_080, 21_749]),
+    ] {
+        let mut records = records(name);
+        records.sort_by_key(|record| record.id());
+        let rtts: Vec<_> = records.iter().filter_map(|record| record.rtt_us).take(expected.len()).collect();
+        assert_eq!(rtts, expected, "{name}");
+    }
+    // Nothing lost.
+    for name in ["cred-telnet.pcap", "mix-office.pcap", "atk-ftp-bruteforce.pcap", "atk-ssh-hydra.pcap"] {
+        assert_eq!(records(name).iter().filter_map(|record| record.missed_bytes).sum::<u64>(), 0, "{name}");
+    }
+    // Of six connections whose opening is there tshark flags four; of two only the FIN is missing, which is no byte.
+    let records = records("atk-portscan-plc.pcap");
+    let holes = records.iter().filter(|record| record.missed_bytes.is_some_and(|missed| missed > 0));
+    let holes: Vec<_> = holes.map(|record| (record.src_port, record.missed_bytes)).collect();
+    assert_eq!(holes, [(Some(60_018), Some(3798)), (Some(56_901), Some(2531))]);
+}
+
+/// Two million flows of one packet each, and ten thousand that stay.
+#[test]
+fn a_flood_of_flows_is_bounded_and_every_flow_is_counted() {
+    const FLOOD: u32 = 2_000_000;
+    let limits = FlowLimits { flows: 50_000, ..LIMITS };
+    let mut table = FlowTable::new(limits);
+    let mut tally = Tally::default();
+    let mut arrival = Arrival { wire_len: 60, ..Arrival::default() };
+    for connection in 0..FLOOD {
+        arrival.now += 1000;
+        arrival.place.offset += 76;
+        table.packet(&made::segment(connection, 0, &[]), &arrival, &mut tally);
+        assert!(table.counts().flows <= 50_000);
+    }
+    let counts = table.counts();
+    assert_eq!((counts.flows, counts.begun, counts.evicted), (50_000, 2_000_000, 1_950_000));
+    assert!(counts.memory < 50_000 * 560, "{}", counts.memory);
+    table.finish(arrival.now, &mut tally);
+    assert_eq!(
+        (tally.begun, tally.ended, tally.packets, tally.bytes),
+        (2_000_000, 2_000_000, 2_000_000, 120_000_000)
+    );
 }
 
 /// A capture, and what it gives when nothing comes between.
@@ -360,7 +434,7 @@ mod made {
     use tapkeep::packet::level::{Level, Path};
 
     /// The `nth` segment of a connection, the handshake first; every other one is the server's.
-    pub fn segment(connection: u32, nth: u32, payload: &[u8]) -> Packet<'_> {
+    pub(super) fn segment(connection: u32, nth: u32, payload: &[u8]) -> Packet<'_> {
         let client = (
             Addr::from(std::net::IpAddr::from(Ipv4Addr::from(0x0a00_0000 | connection >> 4))),
             1024 + (connection as u16 & 15),

@@ -1,9 +1,12 @@
-//! `tapkeep flows`: flow records, filtered; as a table, JSON lines or CSV; followed live.
+//! `tapkeep flows`: flow records, filtered; as a table, JSON lines or CSV; followed live; asked in SQL.
+
+mod csv;
+mod follow;
+mod sql;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use chrono::Local;
@@ -18,20 +21,14 @@ use super::{Context, settings};
 use crate::detect::Finding;
 use crate::flow::record::FlowRecord;
 use crate::index;
+use crate::index::flow_table::KEYS;
 use crate::index::flows::{FlowLook, FlowQuestion, Item, flows_of};
 use crate::index::fresh::{self, Sink};
-use crate::packet::Place;
 use crate::packet::addr::Addr;
-use crate::store::flow_file::{Follower, Kind};
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs::RealFs;
-use crate::sys::signals::{Signal, Signals};
-use crate::sys::wake::{Waker, wait};
-
-/// How often the growing flow file is looked at by `--follow`.
-const FOLLOW: Duration = Duration::from_millis(500);
 
 /// What `flows` is asked.
 #[derive(Debug, Args)]
@@ -63,15 +60,21 @@ pub(super) struct FlowsArgs {
     #[arg(long, value_name = "BYTES")]
     min_bytes: Option<u64>,
     /// Go on with what comes, until interrupted
-    #[arg(long, conflicts_with_all = ["files", "since", "until", "last"])]
+    #[arg(long, conflicts_with_all = ["files", "since", "until", "last", "limit"])]
     follow: bool,
+    /// Answer this query over the table flows, whose columns are the keys of a flow record
+    #[arg(long, value_name = "SELECT", conflicts_with_all = [
+        "follow", "host", "net", "port", "proto", "app", "community_id", "flow", "finding", "min_bytes",
+    ])]
+    sql: Option<String>,
     /// Print a JSON document a line
     #[arg(long)]
     json: bool,
     /// Print CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
-    /// Show only the N largest, 0 = all [default: 20 in a table, all in JSON and CSV]
+    /// Show only the N largest, or with --sql the first N rows; 0 = all [default: 20 in a table, with --sql 1000; all in JSON and
+    /// CSV]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
@@ -79,16 +82,20 @@ pub(super) struct FlowsArgs {
 pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Result<Exit> {
     let (layout, fs) = (Layout::new(&context.data_dir.path), RealFs::default());
     if args.follow {
-        return follow(args, &layout, &fs, out);
+        return follow::follow(args, &layout, &fs, out);
     }
     let now = RealClock.now();
     let range = args.range.resolve(now.wall, &Local)?;
+    if let Some(query) = &args.sql {
+        return sql::answer(query, args, range, context, out);
+    }
     let question = FlowQuestion {
         layout: &layout,
         fs: &fs,
         range,
         needles: args.needles(),
-        begun: if let [one] = &args.flow[..] { place_of(one) } else { None },
+        begun: if let [one] = &args.flow[..] { index::flows::place_of(one) } else { None },
+        without: HashSet::new(),
     };
     let mut answer = Answer::new(args, range, out);
     answer.begin()?;
@@ -98,14 +105,7 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
         out.note(note);
     }
     if matched == 0 {
-        let dir = format!("{} ({})", context.data_dir.path.display(), context.why);
-        let what =
-            if args.is_filtered() || range.is_bounded() { "no flow records fit" } else { "no flow records" };
-        out.note(if args.files.is_empty() {
-            format!("{what} in {dir}")
-        } else {
-            format!("{what} in these files")
-        });
+        out.note(nothing(args, range, context, &fs));
     }
     if folded > 0 {
         out.note(format_args!(
@@ -118,6 +118,39 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
         0 if range.is_bounded() || args.is_filtered() => Exit::NothingLeft,
         _ => Exit::Ok,
     })
+}
+
+/// Why there is nothing to show.
+fn nothing(args: &FlowsArgs, range: TimeRange, context: &Context, fs: &RealFs) -> String {
+    let narrowed = args.is_filtered() || range.is_bounded() || args.sql.is_some();
+    let what = match () {
+        () if args.sql.is_some() => "no rows",
+        () if narrowed => "no flow records fit",
+        () => "no flow records",
+    };
+    if !args.files.is_empty() {
+        return format!("{what} in these files");
+    }
+    let dir = format!("{} ({})", context.data_dir.path.display(), context.why);
+    let oldest = index::flows::oldest(fs, &Layout::new(&context.data_dir.path)).ok().flatten();
+    match oldest {
+        Some(oldest) => {
+            format!("{what} in {dir}; its oldest flow record begins {}", date_time(oldest, &Local))
+        }
+        None if narrowed => format!("{what} in {dir}; it has no flow records"),
+        None => format!("{what} in {dir}"),
+    }
+}
+
+/// Where a flow file is: a bare name is one of the data directory's, if that has it.
+fn flow_file(layout: &Layout, path: &Path) -> PathBuf {
+    let bare = path.file_name().filter(|name| Path::new(name) == path);
+    let own = bare.map(|name| [layout.flows().join(name), layout.root().join(name)]);
+    own.into_iter().flatten().find(|own| own.is_file()).unwrap_or_else(|| path.to_owned())
+}
+
+fn is_flow_file(path: &&PathBuf) -> bool {
+    path.extension().is_some_and(|extension| extension == "jsonb")
 }
 
 impl FlowsArgs {
@@ -151,11 +184,6 @@ impl FlowsArgs {
     }
 }
 
-fn place_of(flow_id: &str) -> Option<Place> {
-    let (file, offset) = flow_id.split_once('-')?;
-    Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
-}
-
 fn total_bytes(record: &FlowRecord) -> u64 {
     record.orig_bytes + record.resp_bytes
 }
@@ -172,10 +200,9 @@ fn gather(
         return index::flows::flows(question, |item| answer.take(item))
             .with_context(|| format!("list {dir}"));
     }
-    let is_flow_file = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "jsonb");
     let mut look = FlowLook::default();
     for path in args.files.iter().filter(is_flow_file) {
-        let found = flows_of(question, path, |item| answer.take(item));
+        let found = flows_of(question, &flow_file(question.layout, path), |item| answer.take(item));
         let found = found.with_context(|| format!("read {}", path.display()))?;
         look.damaged |= found.damaged;
         look.notes.extend(found.notes);
@@ -222,7 +249,7 @@ impl<'a> Answer<'a> {
 
     fn begin(&mut self) -> Result<()> {
         if self.args.csv {
-            self.out.line(csv::HEAD.join(","))?;
+            self.out.line(KEYS.join(","))?;
         }
         Ok(())
     }
@@ -255,7 +282,7 @@ impl<'a> Answer<'a> {
     }
 
     fn print(&mut self, record: &FlowRecord) -> std::io::Result<()> {
-        if self.args.csv { self.out.line(csv::line(record)) } else { self.out.json(record) }
+        if self.args.csv { self.out.line(csv::record(record)) } else { self.out.json(record) }
     }
 
     /// Prints what was kept; tells how many records fitted, and how many flows were only counted.
@@ -285,66 +312,6 @@ impl Sink for Answer<'_> {
     fn finding(&mut self, _: Finding) {}
 }
 
-/// Prints records as they are written, until interrupted.
-fn follow(args: &FlowsArgs, layout: &Layout, fs: &RealFs, out: &mut Output) -> Result<Exit> {
-    let mut signals = Signals::new().context("listen for signals")?;
-    let waker = Waker::new().context("listen for signals")?;
-    let dir = || format!("follow the flow files in {}", layout.root().display());
-    let mut follower = Follower::new(fs, layout).with_context(dir)?;
-    let mut answer = Answer::new(args, TimeRange::ALL, out);
-    answer.limit = usize::MAX;
-    answer.begin()?;
-    let mut table = !args.json && !args.csv;
-    while !signals.pending().contains(&Signal::Stop) {
-        let mut records = Vec::new();
-        follower
-            .poll(fs, layout, |_, object| {
-                if object.kind == Kind::Record {
-                    records.extend(object.record().ok().filter(|record| args.fits(record)));
-                }
-            })
-            .with_context(dir)?;
-        let overtaken = follower.take_overtaken();
-        if overtaken > 0 {
-            answer
-                .out
-                .note(format_args!("{} evicted before they were read", counted(overtaken, "flow file")));
-        }
-        for record in &records {
-            match (args.json || args.csv, &mut table) {
-                (true, _) => answer.print(record)?,
-                (false, head) => {
-                    if std::mem::take(head) {
-                        answer.out.line(LINE_HEAD)?;
-                    }
-                    answer.out.line(line(record))?;
-                }
-            }
-        }
-        answer.out.flush()?;
-        wait(Some(signals.fd()), &waker, FOLLOW).context("wait for signals")?;
-    }
-    Ok(Exit::Ok)
-}
-
-/// The head of what `--follow` prints for people.
-const LINE_HEAD: &str = "START                PROTO  APP        BYTES  STATE  FLOW";
-
-/// A record on a line, for `--follow`.
-fn line(record: &FlowRecord) -> String {
-    format!(
-        "{:19}  {:5}  {:8}  {:>8}  {:5}  {} -> {}  {}",
-        date_time(record.start, &Local),
-        proto_text(record),
-        record.app.as_deref().unwrap_or(""),
-        bytes(total_bytes(record)),
-        record.conn_state.map_or_else(String::new, |state| format!("{state:?}")),
-        end_text(record.src_ip, record.src_port),
-        end_text(record.dst_ip, record.dst_port),
-        name_of(record),
-    )
-}
-
 fn table(records: &[FlowRecord]) -> Table {
     let mut table = Table::new(&[
         ("START", Align::Left),
@@ -372,7 +339,7 @@ fn table(records: &[FlowRecord]) -> Table {
             record.app.as_deref().unwrap_or("").into(),
             bytes(record.orig_bytes).into(),
             bytes(record.resp_bytes).into(),
-            record.conn_state.map_or_else(String::new, |state| format!("{state:?}")).into(),
+            state_text(record).into(),
             record.flow_id.as_str().into(),
             name_of(record).into(),
         ]);
@@ -393,80 +360,15 @@ fn proto_text(record: &FlowRecord) -> String {
     record.transport.as_deref().map_or_else(|| record.proto.to_string(), str::to_owned)
 }
 
+fn state_text(record: &FlowRecord) -> String {
+    record.conn_state.map_or_else(String::new, |state| format!("{state:?}"))
+}
+
 /// An address and its port, as in a URL.
 pub(super) fn end_text(addr: Addr, port: Option<u16>) -> String {
     match port {
         Some(port) if addr.is_v4() => format!("{addr}:{port}"),
         Some(port) => format!("[{addr}]:{port}"),
         None => addr.to_string(),
-    }
-}
-
-/// Flow records as CSV (RFC 4180): a column for each key of the record.
-mod csv {
-    use serde_json::Value;
-
-    use super::FlowRecord;
-
-    /// The columns.
-    pub(super) const HEAD: [&str; 39] = [
-        "flow_id",
-        "part",
-        "final",
-        "community_id",
-        "start",
-        "end",
-        "src_ip",
-        "src_port",
-        "dst_ip",
-        "dst_port",
-        "src_mac",
-        "dst_mac",
-        "vlan",
-        "proto",
-        "transport",
-        "icmp_type",
-        "icmp_code",
-        "app",
-        "orig_packets",
-        "orig_bytes",
-        "resp_packets",
-        "resp_bytes",
-        "orig_payload_bytes",
-        "resp_payload_bytes",
-        "missed_bytes",
-        "conn_state",
-        "history",
-        "orig_tcp_flags",
-        "resp_tcp_flags",
-        "rtt_us",
-        "min_ttl",
-        "max_ttl",
-        "end_reason",
-        "sni",
-        "http_host",
-        "dns_query",
-        "ja4",
-        "findings",
-        "captures",
-    ];
-
-    /// A record on a line.
-    pub(super) fn line(record: &FlowRecord) -> String {
-        let Ok(Value::Object(record)) = serde_json::to_value(record) else { return String::new() };
-        let cells = HEAD.iter().map(|key| match record.get(*key) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => quoted(text),
-            Some(other) => quoted(&other.to_string()),
-        });
-        cells.collect::<Vec<_>>().join(",")
-    }
-
-    fn quoted(text: &str) -> String {
-        if text.contains([',', '"', '\n', '\r']) {
-            format!("\"{}\"", text.replace('"', "\"\""))
-        } else {
-            text.to_owned()
-        }
     }
 }

@@ -11,7 +11,7 @@ use crate::flow::summary::SummaryLimits;
 use crate::flow::table::FlowLimits;
 use crate::store::flow_file;
 use crate::store::recorder::Rotation;
-use crate::store::retention::{Limits, MinFree};
+use crate::store::retention::{self, Limits, MinFree};
 
 /// What to capture.
 pub(super) fn tap(config: &Config) -> TapConfig {
@@ -36,6 +36,7 @@ pub(super) fn plan(config: &Config, live: bool, evict: bool) -> Plan {
             sync_interval: config.recorder.sync_interval,
         },
         limits: evict.then(|| limits(config)),
+        flow_limits: evict.then(|| flow_retention(config)),
         queue_size: config.recorder.queue_size.0,
         analysis: analysis(config),
     }
@@ -45,7 +46,7 @@ pub(super) fn plan(config: &Config, live: bool, evict: bool) -> Plan {
 pub(super) fn analysis(config: &Config) -> Analysis {
     let flows = flow_limits(config);
     Analysis {
-        stream: detect::Settings { flows, ..detect::Settings::default() },
+        stream: detect::Settings { flows, ..config.detect.clone() },
         summary: summary(config),
         flow_files: flow_file::Settings {
             rotation_size: config.recorder.flow_rotation_size.0,
@@ -74,6 +75,17 @@ fn flow_limits(config: &Config) -> FlowLimits {
 pub(super) fn summary(config: &Config) -> SummaryLimits {
     let endpoints = config.summary.endpoints as usize;
     SummaryLimits { endpoints, macs: endpoints, conversations: config.summary.conversations as usize }
+}
+
+/// What retention allows flow files.
+fn flow_retention(config: &Config) -> retention::FlowLimits {
+    let retention = &config.retention;
+    retention::FlowLimits {
+        count: retention.flow_count.map(u64::from),
+        bytes: retention.flow_bytes.map(|bytes| bytes.0),
+        age: retention.flow_age,
+        rotation_size: config.recorder.flow_rotation_size.0,
+    }
 }
 
 /// What retention allows.

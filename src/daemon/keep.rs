@@ -13,7 +13,7 @@ use super::index::Update;
 use crate::store::entry::{Act, Entry};
 use crate::store::keeper::{Keeper, Kept};
 use crate::store::losses::Losses;
-use crate::store::retention::Limits;
+use crate::store::retention::{FlowLimits, Limits};
 use crate::store::salvage::Salvaged;
 
 /// What the keeper is told.
@@ -27,6 +27,8 @@ pub(super) enum Message {
     RoomWanted,
     /// Other limits, and the size at which files end.
     Limits(Option<Limits>, u64),
+    /// Other limits of flow files.
+    FlowLimits(Option<FlowLimits>),
     /// The recorder is done; losses that belong to no file.
     Unbooked(Losses),
 }
@@ -164,6 +166,10 @@ impl KeepLoop {
             Message::RoomWanted => looked.elapsed() >= HASTE,
             Message::Limits(limits, rotation_size) => {
                 self.keeper.set_limits(limits, rotation_size);
+                true
+            }
+            Message::FlowLimits(limits) => {
+                self.keeper.set_flow_limits(limits);
                 true
             }
             Message::Unbooked(losses) => {

@@ -18,7 +18,7 @@ use super::keep::{self, KeepLoop, Message};
 use super::record::{self, RecordLoop, Slot};
 use super::resume::{Begin, Resume};
 use super::setup::DataDirectory;
-use crate::detect;
+use crate::detect::{self, IgnoreRule};
 use crate::flow::summary::SummaryLimits;
 use crate::index::writer::IndexWriter;
 use crate::store::block::{BLOCK_SIZE, BlockPool, BlockReturn};
@@ -27,7 +27,7 @@ use crate::store::flow_file;
 use crate::store::format::FILE_HEADER;
 use crate::store::keeper::Keeper;
 use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
-use crate::store::retention::{self, Limits};
+use crate::store::retention::{self, FlowLimits, Limits};
 use crate::store::sealer::Sealer;
 use crate::sys::clock::Clock;
 use crate::sys::fs::Space;
@@ -62,6 +62,8 @@ pub struct Plan {
     pub rotation: Rotation,
     /// What retention allows; `None` evicts nothing.
     pub limits: Option<Limits>,
+    /// What retention allows flow files; `None` evicts none.
+    pub flow_limits: Option<FlowLimits>,
     /// Bytes of blocks between source and recorder.
     pub queue_size: u64,
     /// How packets are analysed.
@@ -103,6 +105,7 @@ pub struct Pipeline {
     abandon: Arc<AtomicBool>,
     keeper: Option<Sender<Message>>,
     rotation: Slot<Rotation>,
+    ignore: Slot<Vec<IgnoreRule>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -130,6 +133,7 @@ impl Pipeline {
             abandon,
             keeper: Some(keeper_sender.clone()),
             rotation: rotation.clone(),
+            ignore: Slot::default(),
             threads: Vec::new(),
         };
         let updates = running.start_index(&plan, data)?;
@@ -142,11 +146,13 @@ impl Pipeline {
         Ok(running)
     }
 
-    /// Changes when files end and what retention allows.
+    /// Changes when files end, what retention allows, and which findings are ignored.
     pub fn change(&self, plan: Plan, data: &DataDirectory) {
-        let Plan { rotation, limits, .. } = plan.fitting(data);
+        let Plan { rotation, limits, flow_limits, analysis, .. } = plan.fitting(data);
         self.rotation.put(rotation);
+        self.ignore.put(analysis.stream.ignore);
         self.tell(Message::Limits(limits, rotation.size));
+        self.tell(Message::FlowLimits(flow_limits));
     }
 
     /// Writes an act to the ledger.
@@ -222,7 +228,7 @@ impl Pipeline {
         index: Sender<index::Update>,
         readable: Sender<()>,
     ) -> io::Result<()> {
-        let keeper = Keeper::new(
+        let mut keeper = Keeper::new(
             Arc::clone(&data.fs),
             data.layout.clone(),
             data.ledger.clone(),
@@ -231,6 +237,7 @@ impl Pipeline {
             plan.limits,
             plan.rotation.size,
         )?;
+        keeper.set_flow_limits(plan.flow_limits);
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
         let saves = plan.save;
@@ -268,6 +275,8 @@ impl Pipeline {
         let (fs, layout, next_number) = (Arc::clone(&data.fs), data.layout.clone(), data.next_number);
         let (analysis, saves) = (plan.analysis.clone(), plan.save);
         let (health, abandon) = (Arc::clone(&self.health), Arc::clone(&self.abandon));
+        let stop = Arc::clone(&self.stop);
+        let ignore = self.ignore.clone();
         self.spawn("analyst", move || {
             if !analyst::wait_for_salvage(&salvaged, &abandon) {
                 return;
@@ -290,10 +299,12 @@ impl Pipeline {
                 limits,
                 saves,
                 fold,
+                ignore,
                 next_number,
                 keeper,
                 index,
                 health,
+                stop,
                 abandon,
             });
         })

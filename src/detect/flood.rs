@@ -132,14 +132,11 @@ impl Flood {
         let mut told = BTreeSet::new();
         for (target, rate) in open {
             let (threshold, share) = limits.of(target);
-            let share = if target.kind != Kind::Fragment && !scene.both_directions && share > 0 {
-                None
-            } else {
-                Some(share)
-            };
-            // Where no answers are seen there is none to miss.
-            let Some(share) = share else { continue };
-            let peak = rate.peak(now, over, share);
+            // Where no answers are seen there is none to miss; a fragment's is the rest of its packet.
+            if share > 0 && target.kind != Kind::Fragment && !scene.both_directions {
+                continue;
+            }
+            let peak = rate.peak(now, over, share, threshold);
             if peak.sent < threshold {
                 rate.put_by(now);
                 continue;
@@ -156,7 +153,7 @@ impl Flood {
                 continue;
             }
             told.insert(target.kind);
-            target.tell(rate, peak, threshold, now, scene, alerts);
+            target.tell(rate, peak, threshold, now, alerts);
         }
     }
 }
@@ -211,7 +208,7 @@ impl Detector for Flood {
                 self.sent(Kind::Syn, arrival, src, (ip.dst, tcp.ports.dst), 1);
             }
             Transport::Icmp(icmp) if !is_routine(ip, icmp.kind) => {
-                let kind = if is_shared(ip.src) && ip.proto != 2 { Kind::IcmpImpossible } else { Kind::Icmp };
+                let kind = if is_shared(ip.src) { Kind::IcmpImpossible } else { Kind::Icmp };
                 self.sent(kind, arrival, src, (ip.dst, 0), 1);
             }
             Transport::Udp(ports) if ports.src == 68 && ports.dst == 67 => {
@@ -268,7 +265,7 @@ impl Flood {
         let nth = seen.flow.map_or(1, |flow| flow.orig.packets + flow.resp.packets);
         let by = match nth {
             0..BULK => 1,
-            _ if nth % BULK == 0 => BULK as u32,
+            _ if nth.is_multiple_of(BULK) => BULK as u32,
             _ => return,
         };
         self.sent(Kind::UdpPacket, &seen.arrival, Subject::Ip(ip.src), (ip.dst, 0), by);
@@ -298,15 +295,7 @@ fn is_routine(ip: &Ip<'_>, kind: u8) -> bool {
 }
 
 impl Target {
-    fn tell(
-        self,
-        rate: &mut Rate,
-        peak: Peak,
-        threshold: u32,
-        now: Nanos,
-        scene: &Scene,
-        alerts: &mut Alerts,
-    ) {
+    fn tell(self, rate: &mut Rate, peak: Peak, threshold: u32, now: Nanos, alerts: &mut Alerts) {
         let (src, voted) = rate.ends();
         let dst = self.dst.map_or(voted, Subject::Ip);
         let detector = if self.kind == Kind::Syn { "syn_flood" } else { "flood" };
@@ -346,7 +335,6 @@ impl Target {
             _ => Severity::Medium,
         };
         let technique = if self.kind == Kind::Syn { "T1499.001" } else { "T1498.001" };
-        let _ = scene;
         let finding = Finding::new(severity, technique, summary)
             .evidence(&evidence)
             .count(count)

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::settings::{Settings, all};
+use super::settings::{Settings, on};
 use super::tap::{Tap, TapHealth};
 use super::{Alerts, Detector, Finding, IgnoreRule, Interest, Scene, Seen};
 use crate::flow::record::FlowRecord;
@@ -70,10 +70,11 @@ impl Stream {
     /// With nothing seen yet.
     pub fn new(settings: &Settings) -> Self {
         let detectors: Vec<_> =
-            all(settings).into_iter().map(|detector| (detector.interest(), detector)).collect();
+            on(settings).into_iter().map(|detector| (detector.interest(), detector)).collect();
         let interest = detectors.iter().fold(Interest::NONE, |all, (interest, _)| all.and(*interest));
         let mut alerts = Alerts::default();
         alerts.ignore(settings.ignore.clone());
+        alerts.switch_off(settings.off.clone());
         let scene = Scene { local: settings.local_nets.clone(), ..Scene::default() };
         Self {
             clock: StreamClock::default(),

@@ -13,8 +13,10 @@ use crate::packet::Nanos;
 use crate::packet::decode::Tcp;
 
 mod history;
+mod steps;
 
 pub(super) use history::History;
+use steps::step;
 
 /// A connection's state, as Zeek names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,8 +107,12 @@ impl Side {
 
     /// Whether the side is in a connection whose opening was seen, and has not broken it off.
     fn is_sound(&self) -> bool {
-        matches!(self.state, State::Established | State::Closed)
-            || self.state == State::Reset && self.before == State::Closed
+        match self.state {
+            State::Established => true,
+            State::Closed => !self.before.is_outside(),
+            State::Reset => self.before == State::Closed,
+            _ => false,
+        }
     }
 }
 
@@ -413,7 +419,7 @@ fn advance(side: &mut Side, doubtful: bool, len: u32, seq: u32, end: u32) -> boo
     }
     if side.unseen > 0 && delta(seq, side.hole.0) >= 0 && delta(seq, side.hole.1) < 0 {
         let room = delta(side.hole.1, seq).unsigned_abs();
-        side.unseen = side.unseen.saturating_sub(len.min(room));
+        side.unseen = side.unseen.saturating_sub(end.wrapping_sub(seq).min(room));
     }
     len > 0
 }
@@ -434,88 +440,16 @@ fn acknowledge(side: &mut Side, ack: u32) -> u32 {
         if ack == 0 && beyond > FAR {
             return missed;
         }
-        missed = missed.saturating_add(beyond.unsigned_abs());
+        if beyond == 1 && side.unseen == 0 {
+            // A FIN, unless more comes behind it.
+            (side.hole, side.unseen) = ((side.next, ack), 1);
+        } else {
+            missed = missed.saturating_add(beyond.unsigned_abs());
+        }
         side.next = ack;
     }
     side.acked = ack;
     missed
-}
-
-/// Changes the sides' states.
-#[inline]
-fn step(side: &mut Side, peer: &mut Side, from_orig: bool, flags: u8, len: u32) {
-    let has = |flag: u8| flags & flag != 0;
-    match side.state {
-        State::Inactive => step_inactive(side, peer, from_orig, flags, len),
-        State::SynSent | State::SynAckSent => {
-            if has(Tcp::FIN) {
-                side.set(State::Closed);
-            }
-            if has(Tcp::RST) {
-                side.set(State::Reset);
-            }
-        }
-        State::Established | State::Partial => {
-            if has(Tcp::SYN)
-                && !has(Tcp::ACK)
-                && side.state == State::Partial
-                && peer.state == State::Inactive
-            {
-                side.set(State::SynSent);
-            }
-            if has(Tcp::FIN) && !has(Tcp::RST) {
-                side.set(State::Closed);
-                // A FIN and then a RST was an end in order after all.
-                if peer.state == State::Reset && peer.before == State::Closed {
-                    peer.set(State::Closed);
-                }
-            }
-            if has(Tcp::RST) {
-                side.set(State::Reset);
-            }
-        }
-        State::Closed => {
-            if has(Tcp::RST) && peer.state != State::Closed {
-                side.set(State::Reset);
-            }
-        }
-        State::Reset => {}
-    }
-}
-
-/// The same for a side's first packets.
-fn step_inactive(side: &mut Side, peer: &mut Side, from_orig: bool, flags: u8, len: u32) {
-    let has = |flag: u8| flags & flag != 0;
-    if has(Tcp::SYN) {
-        if from_orig {
-            side.set(match (has(Tcp::ACK), peer.state) {
-                // Its SYN-ACK came first.
-                (_, State::Established) => State::Established,
-                (true, _) => State::SynAckSent,
-                (false, _) => State::SynSent,
-            });
-        } else {
-            if peer.state == State::SynSent {
-                peer.set(State::Established);
-            }
-            side.set(State::Established);
-        }
-    }
-    if has(Tcp::FIN) {
-        side.set(State::Closed);
-    }
-    if has(Tcp::RST) {
-        side.set(State::Reset);
-    }
-    if side.state != State::Inactive {
-        return;
-    }
-    // Some acknowledge a SYN before they answer it.
-    if !from_orig && len == 0 && peer.state == State::SynSent {
-        return;
-    }
-    let answers = has(Tcp::ACK) && peer.state == State::Established;
-    side.set(if answers { State::Established } else { State::Partial });
 }
 
 #[cfg(test)]

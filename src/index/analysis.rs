@@ -6,10 +6,12 @@
 //! stale costs time, not truth. A file is counted by itself: what an earlier file told of a conversation is not known in the
 //! next. The packets before a range, in the same file, are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::flows::{FlowQuestion, Item, flows};
+use super::from_flows::FromFlows;
 use super::query::Reader as Index;
 use super::summaries::Sizes;
 use super::view::{View, ViewError, Viewer};
@@ -17,7 +19,7 @@ use crate::capture::replay::{End as ImportEnd, Import, ImportError};
 use crate::flow::summary::{Encoded, Merged, Probe, Summariser, Summary, SummaryLimits, Wanted};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, LinkType, Nanos, Precision};
-use crate::store::catalog::Row;
+use crate::store::catalog::{FlowRow, Row};
 use crate::store::entry::Entry;
 use crate::store::facts::{CaptureFacts, State};
 use crate::store::layout::Layout;
@@ -64,6 +66,10 @@ pub struct Analysis {
     pub read: usize,
     /// Files of the range whose packets are evicted, lowest index number first: only flow records tell of them.
     pub evicted: Vec<Row>,
+    /// Flow files of packets that no capture file was written of, and that the range cuts: only their records tell of these.
+    pub cut_flows: Vec<FlowRow>,
+    /// Flow records that were counted, since nothing else tells of their packets.
+    pub flows: u64,
     /// Whether a file, or a part of it, could not be read.
     pub damaged: bool,
     /// What whoever asked should know, each a sentence.
@@ -119,6 +125,8 @@ pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError>
     let touched =
         |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
     answer.own(view.rows.iter().filter(touched));
+    let counted = answer.flow_files();
+    answer.records(&counted);
     Ok(answer.analysis)
 }
 
@@ -205,6 +213,8 @@ impl<'a> Answer<'a> {
             files: 0,
             read: 0,
             evicted: Vec::new(),
+            cut_flows: Vec::new(),
+            flows: 0,
             damaged: false,
             notes,
         };
@@ -223,7 +233,7 @@ impl<'a> Answer<'a> {
         }
         self.leave_out_strangers(&mut rows);
         let stored: Sizes =
-            rows.iter().filter(|row| self.is_stored(&row.facts)).map(|row| number_and_size(row)).collect();
+            rows.iter().filter(|row| self.is_stored(&row.facts)).map(number_and_size).collect();
         let mut missing: HashMap<_, _> = rows.iter().map(|row| (row.facts.name.number(), *row)).collect();
         if let Some(index) = &self.index {
             let merged = &mut self.analysis.merged;
@@ -251,14 +261,98 @@ impl<'a> Answer<'a> {
             && self.summarised.get(&facts.name.number()) == Some(&facts.size)
     }
 
+    /// Counts what flow files tell of packets that no capture file was written of.
+    /// Tells which files that was.
+    fn flow_files(&mut self) -> Sizes {
+        let mut whole = Sizes::new();
+        let Some(index) = &self.index else { return whole };
+        let (Ok(stored), Ok(rows)) = (index.flows_summarised(), index.flow_files(self.question.range, false))
+        else {
+            return whole;
+        };
+        let number_and_size = |row: &FlowRow| (row.facts.name.number(), row.facts.size);
+        let is_stored = |row: &FlowRow| {
+            let (number, size) = number_and_size(row);
+            stored.get(&number) == Some(&size)
+        };
+        for row in rows.into_iter().filter(is_stored) {
+            let Some((first, last)) = row.facts.first.zip(row.facts.last) else { continue };
+            self.note_range(first, last);
+            if self.question.covers(first, last) {
+                whole.extend([number_and_size(&row)]);
+                self.analysis.losses += row.facts.losses;
+                self.analysis.files += 1;
+            } else {
+                self.analysis.cut_flows.push(row);
+            }
+        }
+        let Self { index: Some(index), analysis: Analysis { merged, damaged, notes, .. }, .. } = self else {
+            return whole;
+        };
+        let taken = index.flow_summaries(&whole, self.question.wanted, |number, blobs| {
+            if let Err(error) = merged.add_blobs(blobs) {
+                *damaged = true;
+                notes.push(format!("flow file {number}: {error}; its packets are not counted"));
+            }
+        });
+        if let Err(error) = taken {
+            notes.push(format!("{error}; what flow files tell of packets is not counted"));
+        }
+        whole
+    }
+
+    /// Counts the flows of whose packets nothing else tells: those in evicted captures of the range, and those of which no capture
+    /// was written, in flow files that are not `counted`.
+    fn records(&mut self, counted: &Sizes) {
+        let Question { layout, fs, range, .. } = *self.question;
+        let evicted: HashSet<_> = self.analysis.evicted.iter().map(|row| row.facts.name.number()).collect();
+        let is_asked = range.is_bounded() && !evicted.is_empty();
+        let is_unsaved =
+            self.analysis.files == 0 || !counted.is_empty() || !self.analysis.cut_flows.is_empty();
+        if !is_asked && !is_unsaved {
+            return;
+        }
+        let without = counted.keys().copied().collect();
+        let question = FlowQuestion { layout, fs, range, needles: Vec::new(), begun: None, without };
+        let (mut sum, mut seen) = (FromFlows::default(), None::<(Nanos, Nanos)>);
+        let merged = &mut self.analysis.merged;
+        let look = flows(&question, |item| {
+            if let Item::Record(record) = item
+                && record.captures.last_place().is_none_or(|place| evicted.contains(&place.file))
+            {
+                let (first, last) = seen.unwrap_or((record.start, record.end));
+                seen = Some((first.min(record.start), last.max(record.end)));
+                sum.take(*record, merged);
+            }
+            true
+        });
+        sum.merge(merged);
+        self.analysis.flows = sum.taken;
+        if let Some((first, last)) = seen {
+            self.note_range(first, last);
+        }
+        match look {
+            Ok(look) => {
+                self.analysis.damaged |= look.damaged;
+                self.analysis.notes.extend(look.notes);
+            }
+            Err(error) => self.analysis.notes.push(format!("read the flow files: {error}")),
+        }
+    }
+
+    fn note_range(&mut self, first: Nanos, last: Nanos) {
+        let range = self.question.range;
+        let from = range.since.map_or(first, |since| first.max(since));
+        let to = range.until.map_or(last, |until| last.min(until));
+        self.analysis.from = Some(self.analysis.from.map_or(from, |earliest| earliest.min(from)));
+        self.analysis.to = Some(self.analysis.to.map_or(to, |latest| latest.max(to)));
+    }
+
     /// Takes a file into account for what the answer says of itself.
     fn note_file(&mut self, row: &Row) {
-        let (facts, range) = (&row.facts, self.question.range);
+        let facts = &row.facts;
         if let Some((first, last)) = facts.first.zip(facts.last) {
-            let from = range.since.map_or(first, |since| first.max(since));
-            let to = range.until.map_or(last, |until| last.min(until));
-            self.analysis.from = Some(self.analysis.from.map_or(from, |earliest| earliest.min(from)));
-            self.analysis.to = Some(self.analysis.to.map_or(to, |latest| latest.max(to)));
+            self.note_range(first, last);
         }
         self.analysis.losses += match self.question.recording {
             Some((number, losses)) if (facts.state, facts.name.number()) == (State::Recording, number) => {
@@ -351,8 +445,7 @@ impl<'a> Answer<'a> {
         }
         let summary = count.summariser.summary();
         if let Some((first, last)) = summary.range {
-            self.analysis.from = Some(self.analysis.from.map_or(first, |earliest| earliest.min(first)));
-            self.analysis.to = Some(self.analysis.to.map_or(last, |latest| latest.max(last)));
+            self.note_range(first, last);
         }
         self.analysis.merged.add(&summary);
         self.analysis.losses += Losses::UNKNOWN;

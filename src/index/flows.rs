@@ -1,5 +1,6 @@
 //! Flow records of a data directory: every flow file in order, the growing one included, read in place.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -24,6 +25,8 @@ pub struct FlowQuestion<'a> {
     pub needles: Vec<String>,
     /// The first packet of the flows asked for, if they are of one flow: what spares reading files that end before it.
     pub begun: Option<Place>,
+    /// Index numbers of flow files that are left out.
+    pub without: HashSet<u64>,
 }
 
 /// What a look at the flow files came to.
@@ -33,10 +36,10 @@ pub struct FlowLook {
     pub files: usize,
     /// Files that could be left out.
     pub skipped: usize,
+    /// Flow records in the files that were read, wanted or not.
+    pub records: u64,
     /// Whether bytes of a file could not be believed.
     pub damaged: bool,
-    /// From when on there are records.
-    pub oldest: Option<Nanos>,
     /// What whoever asked should know, each a sentence.
     pub notes: Vec<String>,
 }
@@ -58,6 +61,9 @@ pub fn flows(question: &FlowQuestion<'_>, mut take: impl FnMut(Item) -> bool) ->
     let finders: Vec<_> = question.needles.iter().map(|needle| Finder::new(needle.as_bytes())).collect();
     let mut look = FlowLook::default();
     for source in flow_sources(question.fs, question.layout)? {
+        if question.without.contains(&source.number) {
+            continue;
+        }
         let name = source.name.map_or_else(|| "the growing flow file".to_owned(), |name| name.to_string());
         match read(question, source, &finders, &mut look, &mut take) {
             Ok(true) => {}
@@ -86,7 +92,6 @@ fn read(
     if sealed {
         let seen = peek(&*file);
         let range = seen.footer.as_ref().and_then(|footer| footer.first.zip(footer.last));
-        look.oldest = look.oldest.into_iter().chain(range.map(|(first, _)| first)).min();
         let outside = range.is_some_and(|(first, last)| !question.range.touches(first, last));
         // Records come after their packets: what was analysed up to before the flow began holds none of it.
         let analysed = seen.position.and_then(|position| position.analysed);
@@ -132,6 +137,7 @@ fn read_all(
     while let Some(item) = reader.next() {
         match item {
             FlowItem::Object(object) => {
+                look.records += u64::from(object.kind == Kind::Record);
                 if let Some(item) = wanted(question, &object, finders)
                     && !take(item)
                 {
@@ -147,6 +153,38 @@ fn read_all(
         }
     }
     Ok(true)
+}
+
+/// When the oldest flow of a data directory begins that there is a record of, as far as its files tell without being read; none
+/// if there are no records.
+///
+/// # Errors
+/// If the flow files cannot be listed.
+pub fn oldest(fs: &dyn Fs, layout: &Layout) -> io::Result<Option<Nanos>> {
+    let of = |source: FlowSource| {
+        let (file, len) = source.open(fs).ok()?;
+        // The first record of a file that was not sealed in order: of a flow that ended first, so one of the oldest.
+        peek(&*file).footer.map_or_else(|| first_start(&*file, len), |footer| footer.first)
+    };
+    Ok(flow_sources(fs, layout)?.into_iter().filter_map(of).min())
+}
+
+/// Where the first packet of the flow of this id lies.
+pub fn place_of(flow_id: &str) -> Option<Place> {
+    let (file, offset) = flow_id.split_once('-')?;
+    Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
+}
+
+fn first_start(file: &dyn FsFile, len: u64) -> Option<Nanos> {
+    let mut reader = FlowReader::new(file, len);
+    while let Some(item) = reader.next() {
+        if let FlowItem::Object(object) = item
+            && object.kind == Kind::Record
+        {
+            return object.outline()?.start;
+        }
+    }
+    None
 }
 
 fn wanted(question: &FlowQuestion<'_>, object: &Object<'_>, finders: &[Finder<'_>]) -> Option<Item> {

@@ -7,8 +7,11 @@
 pub mod analysis;
 mod files;
 mod flow_rows;
+pub mod flow_table;
+pub mod flow_view;
 pub mod flows;
 pub mod fresh;
+mod from_flows;
 pub mod query;
 pub mod rebuild;
 mod rows;

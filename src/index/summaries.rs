@@ -100,8 +100,9 @@ pub(super) fn probe(db: &Connection) -> Result<()> {
 /// The files that have one.
 pub(super) fn sizes(from: &Connection, of: Table) -> Result<Sizes> {
     let (table, _) = of.names();
-    let mut statement =
-        from.prepare_cached(&format!("SELECT number, size FROM {table} WHERE version = ?1"))?;
+    // What has no head is a filter only.
+    let sql = format!("SELECT number, size FROM {table} WHERE version = ?1 AND length(head) > 0");
+    let mut statement = from.prepare_cached(&sql)?;
     let sizes = statement.query_map([CODEC_VERSION], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))?;
     sizes.collect()
 }

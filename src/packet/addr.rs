@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An IPv4 or IPv6 address in 16 bytes.
 ///
-/// IPv4 addresses take the range whose upper 96 bits are all ones: multicast addresses of a reserved scope, which no packet
-/// may carry; so that `::ffff:192.0.2.1` of an IPv6 packet is not taken for 192.0.2.1 of an IPv4 one.
+/// IPv4 addresses take the range whose upper 96 bits are all ones: multicast addresses of a reserved scope (RFC 4291, 2.7), which
+/// no packet may carry; so that `::ffff:192.0.2.1` of an IPv6 packet is not taken for 192.0.2.1 of an IPv4 one. A forged packet
+/// that carries one all the same is shown with its neighbour below that range, and is never taken for IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Addr(u128);
 
@@ -27,7 +28,8 @@ impl Addr {
     /// Of the sixteen bytes of an IPv6 header.
     #[inline]
     pub fn v6(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
+        let forged = Self(u128::from_be_bytes(bytes));
+        if forged.is_v4() { Self(forged.0 ^ (1 << 32)) } else { forged }
     }
 
     /// Whether it is an IPv4 address.
@@ -148,4 +150,26 @@ pub struct Vlan {
 impl Vlan {
     /// No tag.
     pub const NONE: Self = Self { outer: 0, inner: 0 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_ipv6_address_is_taken_for_an_ipv4_one() {
+        let v4 = Addr::from(IpAddr::from([192, 0, 2, 1]));
+        assert_eq!((v4.to_string(), v4.is_v4()), ("192.0.2.1".to_owned(), true));
+        let text = |text: &str| Addr::from(text.parse::<IpAddr>().unwrap());
+        for address in
+            ["::ffff:192.0.2.1", "::", "2001:db8::1", "ff02::1", "ffff:ffff:ffff:ffff:ffff:fffe:0:1"]
+        {
+            assert_eq!((text(address).to_string(), text(address).is_v4()), (address.to_owned(), false));
+        }
+        let forged = text("ffff:ffff:ffff:ffff:ffff:ffff:c000:201");
+        assert_eq!(
+            (forged.to_string(), forged.is_v4()),
+            ("ffff:ffff:ffff:ffff:ffff:fffe:c000:201".to_owned(), false)
+        );
+    }
 }

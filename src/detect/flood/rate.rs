@@ -129,11 +129,13 @@ impl Rate {
     }
 
     /// The fullest second with fewer than one answer for `share` that came, whose answers have had a second to come; any
-    /// second, if `over`. `share` 0 asks nothing of answers.
-    pub(super) fn peak(&mut self, now: Nanos, over: bool, share: u32) -> Peak {
+    /// second, if `over`. `share` 0 asks nothing of answers. Not looked for where all that came does not reach the threshold.
+    pub(super) fn peak(&mut self, now: Nanos, over: bool, share: u32, threshold: u32) -> Peak {
         let mut peak = Peak::default();
         let ripe = if over { i64::MAX } else { epoch(now) - SLOTS_OF_SECOND };
-        for start in &self.slots {
+        let all: u64 = self.slots.iter().map(|slot| u64::from(slot.sent)).sum();
+        let starts = if all < u64::from(threshold) { &[] } else { &self.slots[..] };
+        for start in starts {
             let (from, to) = (start.epoch, start.epoch + SLOTS_OF_SECOND);
             if start.sent == 0 || to > ripe {
                 continue;

@@ -202,7 +202,6 @@ mod tests {
             assert!(filter.blocks.len() * BLOCK <= most, "{items}: {}", filter.blocks.len() * BLOCK);
             let passed = (0..100_000).filter(|item| filter.may_hold(addr(0xc000_0000 + item))).count();
             assert!(passed < 2_000, "{items}: {passed}");
-            eprintln!("{items} items: {} bytes, {passed} of 100,000 strangers", filter.blocks.len() * BLOCK);
         }
     }
 

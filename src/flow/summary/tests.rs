@@ -166,9 +166,9 @@ fn talks() -> impl Strategy<Value = Talk> {
     )
 }
 
-fn sorted<K: Ord, V>(rows: impl Strategy<Value = Vec<(K, V)>>) -> impl Strategy<Value = Rows<K, V>>
+fn sorted<K, V>(rows: impl Strategy<Value = Vec<(K, V)>>) -> impl Strategy<Value = Rows<K, V>>
 where
-    K: std::fmt::Debug,
+    K: Ord + std::fmt::Debug,
     V: std::fmt::Debug,
 {
     (rows, prop_oneof![Just(Count::default()), counts()])

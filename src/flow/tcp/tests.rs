@@ -115,6 +115,14 @@ fn bytes_that_are_acknowledged_and_were_not_seen_are_missed() {
     assert_eq!(missed(&late), (0, false));
     // Nothing of them is ever seen.
     assert_eq!(missed(&[r(A, 51, seq(1000), 0)]), (1000, true));
+    // A FIN is no byte, whether it comes late or never; a byte is one.
+    let close = [o(A, seq(0), 51, 100), r(A, 51, seq(101), 0)];
+    assert_eq!(missed(&close), (0, false));
+    assert_eq!(
+        missed(&[&close[..], &[o(F | A, seq(100), 51, 0), r(F | A, 51, seq(101), 0)]].concat()),
+        (0, false)
+    );
+    assert_eq!(missed(&[&close[..], &[o(A, seq(101), 51, 9), r(A, 51, seq(110), 0)]].concat()), (1, true));
     // Not acknowledged, not missed.
     assert_eq!(missed(&[o(A, seq(500), 51, 100)]), (0, false));
     // Of a connection whose opening was not seen nothing is said.

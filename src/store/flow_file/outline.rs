@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::super::facts::stamp_text;
+use super::super::flow_facts::place_text;
 use super::super::losses::Losses;
 use crate::flow::jsonb;
 use crate::flow::record::Stretches;
@@ -116,6 +117,9 @@ pub struct Footer {
     pub last: Option<Nanos>,
     /// Packets that the records miss.
     pub losses: Losses,
+    /// The last packet that a record names.
+    #[serde(default, with = "place_text", skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Place>,
     /// What else the analyst wants to keep of the file: where no captures are written, the summary of its packets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<serde_json::Value>,

@@ -170,7 +170,6 @@ struct Found {
     len: u64,
     tally: Tally,
     position: Position,
-    reach: Option<Place>,
     unverified: u64,
     lost: Vec<Range<u64>>,
     sound: bool,
@@ -203,7 +202,6 @@ impl Found {
         self.objects += 1;
         self.tally.absorb(object.bytes);
         self.unverified += u64::from(object.trust == Trust::Unverified && object.kind != Kind::Footer);
-        self.reach = self.reach.max(object.outline().and_then(|outline| outline.last_place()));
         self.footer = object.footer();
     }
 
@@ -215,12 +213,7 @@ impl Found {
     }
 
     fn facts(&self, name: FlowName, tally: &Tally, state: State, losses: Losses) -> FlowFacts {
-        FlowFacts {
-            id: self.id.clone(),
-            size: self.len,
-            analysed: self.position.analysed.max(self.reach),
-            ..tally.facts(name, state, losses, self.position)
-        }
+        FlowFacts { id: self.id.clone(), size: self.len, ..tally.facts(name, state, losses, self.position) }
     }
 
     /// Of a file that was not ended in order.
@@ -307,7 +300,7 @@ impl Search<'_> {
         let in_order = facts.is_none_or(|facts| facts.state == State::Sealed);
         match (seen.footer.filter(|_| in_order), facts) {
             (Some(footer), _) => {
-                let analysed = seen.position.and_then(|position| position.analysed);
+                let analysed = seen.position.and_then(|position| position.analysed).max(footer.reach);
                 Seen { len, position: seen.position, analysed, last: footer.last }
             }
             (None, Some(facts)) => {
@@ -316,7 +309,7 @@ impl Search<'_> {
             }
             (None, None) => {
                 let found = Found::read(open, len);
-                let analysed = found.position.analysed.max(found.reach);
+                let analysed = found.position.analysed.max(found.tally.reach);
                 Seen { len, position: Some(found.position), analysed, last: found.tally.last }
             }
         }

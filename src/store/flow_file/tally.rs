@@ -7,7 +7,7 @@ use super::super::names::FlowName;
 use super::fold::Fold;
 use super::outline::{Footer, Kind, Outline};
 use super::position::Position;
-use crate::packet::Nanos;
+use crate::packet::{Nanos, Place};
 
 /// What was counted so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     pub(super) first: Option<Nanos>,
     pub(super) last: Option<Nanos>,
+    /// The last packet that a record names.
+    pub(super) reach: Option<Place>,
 }
 
 impl Tally {
@@ -27,6 +29,7 @@ impl Tally {
             Kind::Record => {
                 let Some(outline) = Outline::read(object) else { return };
                 self.records += 1;
+                self.reach = self.reach.max(outline.last_place());
                 let packets = outline.orig_packets.saturating_add(outline.resp_packets);
                 let bytes = outline.orig_bytes.saturating_add(outline.resp_bytes);
                 self.add(packets, bytes, outline.start, outline.end);
@@ -53,12 +56,12 @@ impl Tally {
     }
 
     pub(super) fn footer(&self, losses: Losses) -> Footer {
-        let Self { records, folded, packets, bytes, first, last } = *self;
-        Footer { records, folded, packets, bytes, first, last, losses, summary: None, filter: None }
+        let Self { records, folded, packets, bytes, first, last, reach } = *self;
+        Footer { records, folded, packets, bytes, first, last, losses, reach, summary: None, filter: None }
     }
 
     pub(super) fn facts(&self, name: FlowName, state: State, losses: Losses, at: Position) -> FlowFacts {
-        let Self { records, folded, packets, bytes, first, last } = *self;
+        let Self { records, folded, packets, bytes, first, last, reach } = *self;
         FlowFacts {
             records,
             folded,
@@ -67,7 +70,8 @@ impl Tally {
             first,
             last,
             losses,
-            analysed: at.analysed,
+            // A file may end in the middle of a block, before a position is told that covers its last records.
+            analysed: at.analysed.max(reach),
             ..FlowFacts::bare(name, state)
         }
     }
@@ -75,7 +79,7 @@ impl Tally {
 
 impl From<&Footer> for Tally {
     fn from(footer: &Footer) -> Self {
-        let Footer { records, folded, packets, bytes, first, last, .. } = *footer;
-        Self { records, folded, packets, bytes, first, last }
+        let Footer { records, folded, packets, bytes, first, last, reach, .. } = *footer;
+        Self { records, folded, packets, bytes, first, last, reach }
     }
 }

@@ -47,10 +47,10 @@ enum Waiting {
 }
 
 enum State {
-    Open(Growing),
+    Open(Box<Growing>),
     /// Its footer is in its tail.
-    Ending(Growing, Box<FlowFacts>),
-    Handing(Handover),
+    Ending(Box<Growing>, Box<FlowFacts>),
+    Handing(Box<Handover>),
 }
 
 /// Writes flow files.
@@ -100,7 +100,7 @@ impl FlowWriter {
             ledger,
             clock,
             settings,
-            state: State::Handing(Handover::new(old)),
+            state: State::Handing(Box::new(Handover::new(old))),
             next_number,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -208,7 +208,7 @@ impl FlowWriter {
             _ => return,
         }
         let now = self.clock.now().up;
-        let state = std::mem::replace(&mut self.state, State::Handing(Handover::default()));
+        let state = std::mem::replace(&mut self.state, State::Handing(Box::default()));
         let State::Open(mut growing) = state else { return };
         let facts = self.end(&mut growing, extras);
         self.losses = Losses::NONE;
@@ -379,8 +379,7 @@ impl FlowWriter {
 
     /// Ends the growing file at its last sync; what is behind goes into the next.
     fn give_up(&mut self) {
-        let (growing, losses) = match std::mem::replace(&mut self.state, State::Handing(Handover::default()))
-        {
+        let (growing, losses) = match std::mem::replace(&mut self.state, State::Handing(Box::default())) {
             State::Open(growing) => (growing, std::mem::replace(&mut self.losses, Losses::NONE)),
             State::Ending(growing, facts) => (growing, facts.losses),
             handing => {
@@ -393,9 +392,10 @@ impl FlowWriter {
         self.next = again;
         let mut facts = self.facts_of(&growing, &growing.synced_tally, FileState::Damaged);
         facts.doubtful_from = Some(growing.synced);
-        (facts.analysed, facts.losses) = (growing.synced_position.analysed, losses);
+        facts.analysed = growing.synced_position.analysed.max(growing.synced_tally.reach);
+        facts.losses = losses;
         let old = Old::given_up(growing.file, facts);
-        self.state = State::Handing(Handover::new(Some(old)));
+        self.state = State::Handing(Box::new(Handover::new(Some(old))));
     }
 
     /// Puts the footer into the tail.
@@ -433,7 +433,7 @@ impl FlowWriter {
                 return self.trouble(trouble, now);
             }
             let old = Old::ended(facts.as_ref().clone());
-            self.state = State::Handing(Handover::new(Some(old)));
+            self.state = State::Handing(Box::new(Handover::new(Some(old))));
         }
         let State::Handing(handover) = &mut self.state else { return };
         let mut handover = std::mem::take(handover);
@@ -442,7 +442,7 @@ impl FlowWriter {
         match result {
             Ok(growing) => {
                 self.next.clear();
-                self.state = State::Open(growing);
+                self.state = State::Open(Box::new(growing));
                 self.succeeded();
             }
             Err(error) => {

@@ -51,7 +51,9 @@ pub(super) fn encode_conversations(rows: &Rows<FlowKey, Talk>) -> Vec<u8> {
     // Stamps of most files are whole microseconds.
     let origin = rows.rows.iter().map(|(_, talk)| talk.first).min().unwrap_or_default();
     let since = |stamp: Nanos| stamp.wrapping_sub(origin) as u64;
-    let whole = |(_, talk): &(_, Talk)| since(talk.first) % 1000 == 0 && since(talk.last) % 1000 == 0;
+    let lasted = |talk: &Talk| talk.last.wrapping_sub(talk.first) as u64;
+    let whole =
+        |(_, talk): &(_, Talk)| since(talk.first).is_multiple_of(1000) && lasted(talk).is_multiple_of(1000);
     let unit = if rows.rows.iter().all(whole) { 1000 } else { 1 };
     Row([origin as u64, unit]).write(&mut blob);
     let mut before = 0;
@@ -65,7 +67,7 @@ pub(super) fn encode_conversations(rows: &Rows<FlowKey, Talk>) -> Vec<u8> {
             u64::from(key.vlan.outer) | u64::from(key.vlan.inner) << 16,
             encode_nature(key, talk),
             since(talk.first) / unit,
-            talk.last.wrapping_sub(talk.first) as u64 / unit,
+            lasted(talk) / unit,
             talk.orig.packets,
             talk.orig.bytes,
             talk.resp.packets,
