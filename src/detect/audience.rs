@@ -73,9 +73,9 @@ mod tests {
         let packet = |kinds| numbers(audience.of_packet(kinds)).collect::<Vec<_>>();
         assert_eq!(packet(Interest::UDP.and(Interest::NAMES).and(Interest::EVERY)), [3, MAX - 1]);
         assert_eq!(packet(Interest::ICMP.and(Interest::UDP)), [0, 3]);
-        assert_eq!(packet(Interest::ARP), []);
+        assert!(packet(Interest::ARP).is_empty());
         let event = |event| numbers(audience.of_event(event)).collect::<Vec<_>>();
         assert_eq!(event(Events::ENDED), [3, MAX - 1]);
-        assert_eq!(event(Events::NAMED), []);
+        assert!(event(Events::NAMED).is_empty());
     }
 }
