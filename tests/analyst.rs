@@ -2,7 +2,7 @@
 //! and stays so when the process is killed, when it lags behind and when the index is gone. The corpora lie where
 //! `TAPKEEP_CORPORA` points, else in a folder beside the checkout; without them some of these tests say that they skip.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "a test may fail by panicking")]
 
 mod support;
 

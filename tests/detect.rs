@@ -1,7 +1,7 @@
 //! Findings over captures that nobody here wrote: offenders are named, traps are left alone, and whatever else is found is
 //! listed, so that a false alarm shows. Offenders and traps are those of the corpora's `EXPECT.json`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "helpers of tests")]
 
 #[path = "detect/made.rs"]
 mod made;

@@ -1,7 +1,7 @@
 //! Flow files: what a completed sync covers is kept, no record is doubled or halved, the growing file is always there, and other
 //! programs read what we write.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod support;
 

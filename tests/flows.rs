@@ -1,7 +1,7 @@
 //! Flows of captures that nobody here wrote against what tshark and pycommunityid make of them (see `corpora/README.md`), and flows
 //! of a run that was cut against those of one that was not.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "helpers of tests")]
 
 #[allow(unreachable_pub)]
 #[path = "support/corpora.rs"]

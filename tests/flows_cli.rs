@@ -1,7 +1,7 @@
 //! `tapkeep flows` as its users meet it: filters against what tshark counts, SQL against jq, CSV against Python's reader, records
 //! followed live. The corpora lie where `TAPKEEP_CORPORA` points, else in a folder beside the checkout.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "a test may fail by panicking")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! `[[ignore]]` rules in the running service: what they fit is not raised, is counted at its rule and told, and SIGHUP puts
 //! new rules in force.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "helpers of tests")]
 
 mod support;
 

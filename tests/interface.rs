@@ -69,7 +69,9 @@ fn bounce(stage: &Stage, reason: &str, away: impl FnOnce(), back: impl FnOnce())
     stage.send(&mix(500, 500), PACE);
     wait_for_packets(&stage.data_dir(), 1_000);
 
-    wait_until("the gap", || service.ask_json(&["list", "--json", "--kind", "capture"])["gaps"].as_array().unwrap().len() == 1);
+    wait_until("the gap", || {
+        service.ask_json(&["list", "--json", "--kind", "capture"])["gaps"].as_array().unwrap().len() == 1
+    });
     let gap = service.ask_json(&["list", "--json", "--kind", "capture"])["gaps"][0].take();
     assert!(gap["reason"].as_str().unwrap().contains(reason), "{gap}");
     let duration = Duration::from_millis(gap["duration_ms"].as_u64().unwrap());

@@ -1,7 +1,7 @@
 //! Application protocols and facts of flows against tshark's, over all corpora. `scripts/protocol-agreement` runs tshark,
 //! compares and counts; with `TAPKEEP_AGREEMENT=FILE` its table goes there (`docs/PROTOCOLS.md` holds one).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "helpers of tests")]
 
 mod support;
 

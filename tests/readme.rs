@@ -173,6 +173,7 @@ fn the_commands_of_the_readme_are_understood_and_do_what_they_can_here() {
     let data = replayed(dir.path());
     let program = Path::new(env!("CARGO_BIN_EXE_tapkeep")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    std::fs::copy(data.join("pcaps").join(CAPTURE), dir.path().join("FILE")).unwrap();
     let commands = commands(&readme());
     for command in &commands {
         let line = command.replace("/srv/backup/tapkeep", data.to_str().unwrap());

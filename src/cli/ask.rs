@@ -144,10 +144,13 @@ impl Asked {
         false
     }
 
-    /// The line above a table: what was counted, from when to when.
-    pub(super) fn head(&self, what: &str, out: &mut Output) -> Result<()> {
+    /// The line above a table: what was counted, from when to when; how many packets that were only if all of them were.
+    pub(super) fn head(&self, what: &str, filtered: bool, out: &mut Output) -> Result<()> {
         let Analysis { from, to, files, .. } = &self.analysis;
-        let total = self.analysis.merged.total();
+        let packets = match filtered {
+            true => String::new(),
+            false => format!("{} in ", counted(self.analysis.merged.total().packets, "packet")),
+        };
         let zone = zone_name(self.now.wall, &Local, std::env::var("TZ").ok());
         let range = match (from, to) {
             (Some(from), Some(to)) => {
@@ -155,8 +158,7 @@ impl Asked {
             }
             _ => String::new(),
         };
-        let packets = counted(total.packets, "packet");
-        out.line(format_args!("{what}: {packets} in {}{range}", counted(*files as u64, "file")))?;
+        out.line(format_args!("{what}: {packets}{}{range}", counted(*files as u64, "file")))?;
         Ok(())
     }
 

@@ -105,7 +105,7 @@ pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -
         found?
     } else {
         let path = args.write.as_deref().unwrap_or(Path::new("-"));
-        extraction.to_file(path, format, &sources, &filter, out)?
+        extraction.write_file(path, format, &sources, &filter, out)?
     };
     if !sources.is_empty() {
         let [packets, bytes] = [(found.packets, "packet"), (found.bytes, "byte")].map(|(n, t)| counted(n, t));
@@ -256,7 +256,7 @@ impl Extraction {
     }
 
     /// Writes beside `path` and renames when all is there, so that nobody finds a half.
-    fn to_file(
+    fn write_file(
         &mut self,
         path: &Path,
         format: Format,

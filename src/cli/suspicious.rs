@@ -144,7 +144,8 @@ pub(super) fn suspicious(args: &SuspiciousArgs, context: &Context, out: &mut Out
         shown.iter().rev().try_for_each(|finding| show(finding, &answer, out))?;
         if skipped > 0 {
             let (shown, all) = (count(shown.len() as u64), count(answer.findings.len() as u64));
-            out.line(format_args!("\nthe {shown} latest of {all} shown; --limit 0 shows all"))?;
+            out.line("")?;
+            out.line(format_args!("the {shown} latest of {all} shown; --limit 0 shows all"))?;
         }
     }
     if answer.findings.is_empty() {

@@ -69,7 +69,7 @@ fn lookups_of_hosts_lists_and_local_names_are_quiet() {
         ask(
             &mut made,
             at,
-            &format!("{}.{}.verify.example-ca.com", "a1b2c3d4e5f60718293a4b5c6d7e8f90".repeat(1), n % 9),
+            &format!("{}.{}.verify.example-ca.com", "a1b2c3d4e5f60718293a4b5c6d7e8f90", n % 9),
             1,
         );
     }

@@ -1,7 +1,7 @@
 //! Layers and Community IDs of captures that nobody here wrote, against tshark and pycommunityid. They lie where
 //! `TAPKEEP_CORPORA` points, else in a folder beside the checkout. Without them these tests say that they skip.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "helpers of tests")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -68,7 +68,7 @@ fn records(
     out: &mut Output,
 ) -> Result<(Snapshot, bool)> {
     let layout = Layout::new(&context.data_dir.path);
-    let mut records = Snapshot::new(Arc::new(fs.clone()), range);
+    let mut records = Snapshot::new(Arc::new(*fs), range);
     if args.files.is_empty() {
         let dir = layout.root().display();
         records.add_data_dir(&layout).with_context(|| format!("list {dir}"))?;

@@ -36,14 +36,25 @@ fn states_and_histories_are_those_that_zeek_documents() {
     let after = |more: &[(bool, Tcp, u32)]| [&open[..], more].concat();
     let (fin, resp_fin) = (o(F | A, 11, 51, 0), r(F | A, 51, 11, 0));
     #[rustfmt::skip]
-    let cases: &[(&str, Vec<(bool, Tcp, u32)>, ConnState, &str)] = &[
+    type Case<'a> = (&'a str, Vec<(bool, Tcp, u32)>, ConnState, &'a str);
+    let cases: &[Case<'_>] = &[
         ("an attempt without reply", vec![o(Y, 10, 0, 0)], S0, "S"),
         ("the same, sent again", vec![o(Y, 10, 0, 0), o(Y, 10, 0, 0)], S0, "S"),
         ("another attempt", vec![o(Y, 10, 0, 0), o(Y, 99, 0, 0)], S0, "SS"),
         ("established", after(&[]), S1, "ShA"),
         ("established by the SYN-ACK", open[..2].to_vec(), S1, "Sh"),
-        ("ended in order", after(&[fin, r(A, 51, 12, 0), r(F | A, 51, 12, 0), o(A, 12, 52, 0)]), SF, "ShAFaf"),
-        ("data both ways", after(&[o(A, 11, 51, 5), r(A, 51, 16, 0), r(A, 51, 16, 7), o(F, 16, 58, 0), r(F, 58, 17, 0)]), SF, "ShADadFf"),
+        (
+            "ended in order",
+            after(&[fin, r(A, 51, 12, 0), r(F | A, 51, 12, 0), o(A, 12, 52, 0)]),
+            SF,
+            "ShAFaf",
+        ),
+        (
+            "data both ways",
+            after(&[o(A, 11, 51, 5), r(A, 51, 16, 0), r(A, 51, 16, 7), o(F, 16, 58, 0), r(F, 58, 17, 0)]),
+            SF,
+            "ShADadFf",
+        ),
         ("rejected", vec![o(Y, 10, 0, 0), r(R | A, 0, 11, 0)], REJ, "Sr"),
         ("closed by the originator only", after(&[fin]), S2, "ShAF"),
         ("closed by the responder only", after(&[resp_fin]), S3, "ShAf"),
@@ -59,7 +70,12 @@ fn states_and_histories_are_those_that_zeek_documents() {
         ("FINs with two numbers", after(&[fin, o(F | A, 11, 51, 4)]), S2, "ShAFF"),
         ("sent again", after(&[o(A, 11, 51, 5), o(A, 11, 51, 5)]), S1, "ShADT"),
         ("RST after both FINs", after(&[fin, r(F | A, 51, 12, 0), o(R, 12, 0, 0)]), SF, "ShAFfR"),
-        ("FIN and RST of one side, then FIN of the other", after(&[fin, o(R, 12, 0, 0), r(F | A, 51, 12, 0)]), SF, "ShAFRf"),
+        (
+            "FIN and RST of one side, then FIN of the other",
+            after(&[fin, o(R, 12, 0, 0), r(F | A, 51, 12, 0)]),
+            SF,
+            "ShAFRf",
+        ),
     ];
     for (what, packets, state, history) in cases {
         let (tracker, _) = follow(packets);

@@ -170,7 +170,7 @@ fn text_of(value: ValueRef<'_>) -> Option<String> {
     let text = value.as_str().ok().filter(|text| !text.is_empty())?;
     // A Community ID is base64, of which the slash may be escaped in JSON: what is before the first is looked for.
     let text = text.split('/').next().filter(|text| text.len() >= 4)?;
-    text.as_bytes().iter().all(|byte| plain(byte)).then(|| text.to_owned())
+    text.as_bytes().iter().all(plain).then(|| text.to_owned())
 }
 
 fn texts_of(values: &Filters<'_>, at: usize) -> Result<Option<Vec<String>>> {
