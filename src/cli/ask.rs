@@ -124,7 +124,8 @@ impl Asked {
         document.insert("from".to_owned(), json!(from.map(rfc3339)));
         document.insert("to".to_owned(), json!(to.map(rfc3339)));
         document.insert("losses".to_owned(), json!(losses));
-        document.insert("basis".to_owned(), json!("packets"));
+        let basis = if self.analysis.flows > 0 { "flows" } else { "packets" };
+        document.insert("basis".to_owned(), json!(basis));
         document.insert("evicted".to_owned(), json!(evicted.len()));
         Value::Object(document)
     }

@@ -5,7 +5,7 @@ mod follow;
 mod sql;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -95,6 +95,7 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
         range,
         needles: args.needles(),
         begun: if let [one] = &args.flow[..] { index::flows::place_of(one) } else { None },
+        without: HashSet::new(),
     };
     let mut answer = Answer::new(args, range, out);
     answer.begin()?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use chrono::{Local, TimeZone};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::{Exit, Output};
@@ -29,12 +29,24 @@ use crate::sys::fs::RealFs;
 /// Files in a table unless told otherwise.
 const TABLE_LIMIT: usize = 20;
 
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Packets
+    Capture,
+    /// Flow records
+    Flows,
+}
+
 /// What `list` is asked.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ListArgs {
     /// Also show files that retention has evicted
     #[arg(long)]
     pub all: bool,
+    /// Show only files of this kind
+    #[arg(long, value_enum)]
+    pub kind: Option<Kind>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -95,6 +107,10 @@ pub fn list(
             out.line(format_args!("Flow files in {}; times in {zone}", place.data_dir.display()))?;
             out.table(&flows::table(latest(&answer.flows, limit), &Local))?;
         }
+        if answer.left > 0 {
+            out.line(format_args!("{} recorded and not analysed yet", bytes(answer.left)))?;
+        }
+        answer.tap.iter().try_for_each(|what| out.line(format_args!("the tap: {what}")))?;
     }
     Ok(Exit::Ok)
 }
@@ -113,6 +129,10 @@ struct Answer {
     range: TimeRange,
     /// Files before the range was looked at.
     before: usize,
+    /// What the service says is odd about the tap.
+    tap: Vec<String>,
+    /// Bytes that it has recorded and not analysed yet.
+    left: u64,
 }
 
 fn gather(
@@ -130,6 +150,8 @@ fn gather(
         .ok()
         .flatten()
         .filter(|state| state.is_fresh(up_ms));
+    let tap = service.as_ref().map_or_else(Vec::new, |state| state.analysis.tap.clone());
+    let left = service.as_ref().map_or(0, |state| state.analysis.left);
     if let Some(told) = service.and_then(|state| state.recording) {
         let told_of =
             |row: &&mut Row| (row.facts.state, row.facts.name.number()) == (State::Recording, told.index);
@@ -138,7 +160,8 @@ fn gather(
             row.facts.clock_synchronised = told.clock_synchronised;
         }
     }
-    view.rows.retain(|row| args.all || row.evicted.is_none());
+    let wanted = |kind| args.kind.is_none_or(|only| only == kind);
+    view.rows.retain(|row| wanted(Kind::Capture) && (args.all || row.evicted.is_none()));
     let before = view.rows.len();
     let touched = |first: Option<Nanos>, last| {
         !range.is_bounded() || first.zip(last).is_some_and(|(first, last)| range.touches(first, last))
@@ -146,9 +169,9 @@ fn gather(
     view.rows.retain(|row| touched(row.facts.first, row.facts.last));
     view.gaps.retain(|gap| touched(gap.from, end_of(gap)));
     let mut flows = flow_files(&layout, &RealFs::default(), &ledger).unwrap_or_default();
-    flows.retain(|row| args.all || row.evicted.is_none());
+    flows.retain(|row| wanted(Kind::Flows) && (args.all || row.evicted.is_none()));
     flows.retain(|row| touched(row.facts.first, row.facts.last));
-    Ok(Answer { view, flows, range, before })
+    Ok(Answer { view, flows, range, before, tap, left })
 }
 
 /// The latest of them; 0 is all.
@@ -204,6 +227,8 @@ impl Answer {
             "from": rows.iter().filter_map(|row| row.facts.first).min().map(rfc3339),
             "to": rows.iter().filter_map(|row| row.facts.last).max().map(rfc3339),
             "losses": self.losses(),
+            "tap": self.tap,
+            "left": self.left,
         })
     }
 

@@ -289,7 +289,8 @@ impl Wanted<'_> {
                 Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
             });
             let (range, needles) = (TimeRange::ALL, self.args.flow.clone());
-            let question = FlowQuestion { layout, fs, range, needles, begun: begun.min() };
+            let question =
+                FlowQuestion { layout, fs, range, needles, begun: begun.min(), without: HashSet::new() };
             let look = flows(&question, |item| {
                 if let Item::Record(record) = item {
                     self.record(*record);

@@ -46,7 +46,7 @@ pub(super) fn plan(config: &Config, live: bool, evict: bool) -> Plan {
 pub(super) fn analysis(config: &Config) -> Analysis {
     let flows = flow_limits(config);
     Analysis {
-        stream: detect::Settings { flows, ..detect::Settings::default() },
+        stream: detect::Settings { flows, ..config.detect.clone() },
         summary: summary(config),
         flow_files: flow_file::Settings {
             rotation_size: config.recorder.flow_rotation_size.0,

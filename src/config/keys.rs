@@ -1,11 +1,13 @@
 //! The table of keys: every key's names, default, meaning and what it accepts, once. Layering, `config show`,
 //! the check of the shipped sample and all messages follow from it. A key that is not here cannot be set.
 
+pub mod detect;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kind::{AnyPath, Bpf, Bytes, Choice, FilePath, Hundredths, Interface, Kind, Maybe, Part, Switch};
-use super::kind::{Time, Whole};
+use super::kind::{AnyPath, Bpf, Bytes, Choice, FilePath, Hundredths, Interface, Kind, Maybe, Part, Shape};
+use super::kind::{Switch, Time, Whole};
 use super::units::{ByteSize, GIB, MB, MIB, Percent, Share};
 use crate::packet::{MAX_SNAPLEN, Precision};
 
@@ -37,6 +39,8 @@ pub trait AnyKey: Sync {
     fn help(&self) -> &'static str;
     /// What it accepts, to follow "expected".
     fn accepts(&self) -> String;
+    /// How it is written in TOML.
+    fn shape(&self) -> Shape;
     /// The text of its default; empty if nothing is the default.
     fn default_text(&self) -> String;
     /// The one spelling of a value; `None` if it is not acceptable.
@@ -63,6 +67,10 @@ impl<K: Kind> AnyKey for Key<K> {
 
     fn accepts(&self) -> String {
         self.kind.accepts()
+    }
+
+    fn shape(&self) -> Shape {
+        self.kind.shape()
     }
 
     fn default_text(&self) -> String {
@@ -92,9 +100,26 @@ macro_rules! keys {
                 Key { toml: $toml, env: $env, help: $help, default: || $default, kind: $value };
         )*
 
-        /// Every key, in the order of the shipped sample.
-        pub static KEYS: &[&dyn AnyKey] = &[$(&$name),*];
+        /// Those of this table.
+        const HERE: &[&dyn AnyKey] = &[$(&$name),*];
     };
+}
+
+/// Every key, in the order of the shipped sample.
+pub static KEYS: &[&dyn AnyKey] = &joined::<{ HERE.len() + detect::KEYS.len() }>(HERE, detect::KEYS);
+
+/// Two tables as one; `N` is the length of both.
+const fn joined<const N: usize>(
+    first: &[&'static dyn AnyKey],
+    second: &[&'static dyn AnyKey],
+) -> [&'static dyn AnyKey; N] {
+    let mut all = [first[0]; N];
+    let mut at = 1;
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
 }
 
 const SECOND: u64 = 1_000;

@@ -6,6 +6,7 @@
 //! [`Config::data_dir_of_query`], the service's state; writes and prints nothing.
 
 pub mod data_dir;
+pub mod ignore;
 pub mod keys;
 pub mod kind;
 pub mod mistake;
@@ -17,17 +18,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use data_dir::DataDir;
+pub use ignore::Rule;
+use keys::AnyKey;
 pub use mistake::{Mistake, Mistakes, Origin};
 use raw::Raw;
 pub use raw::{Setting, Sources};
 use units::{ByteSize, Percent, Share};
 
 use crate::capture::filter::Filter;
+use crate::detect;
 use crate::packet::{LinkType, Precision};
 use crate::store::format::{FILE_HEADER, RECORD_HEADER};
 
 /// The whole configuration, valid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The data directory that flags, environment or file ask for.
     data_dir: Option<DataDir>,
@@ -43,6 +47,8 @@ pub struct Config {
     pub flows: FlowsConfig,
     /// What is counted of each capture file.
     pub summary: SummaryConfig,
+    /// What is held suspicious. The limits of flows in it are defaults; [`Config::flows`] counts.
+    pub detect: detect::Settings,
     /// The service itself.
     pub service: ServiceConfig,
 }
@@ -155,12 +161,14 @@ impl Config {
 }
 
 /// A configuration and how it came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Every key's value and origin, in the order of the shipped sample.
     pub settings: Vec<Setting>,
+    /// The `[[ignore]]` rules, in the order of the file, as they are in [`Config::detect`].
+    pub rules: Vec<Rule>,
     /// What the service should log at start: unknown keys and the like.
     pub warnings: Mistakes,
 }
@@ -178,9 +186,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     let mut raw = Raw::read(sources);
     let config = settle(&mut raw);
     check_sizes(&config, &mut raw);
+    check_thresholds(&config, &mut raw);
     check_filter(&config, &mut raw);
     match raw.mistakes.are_warnings() {
-        true => Ok(Loaded { config, settings: raw.settings, warnings: raw.mistakes }),
+        true => Ok(Loaded { config, settings: raw.settings, rules: raw.rules, warnings: raw.mistakes }),
         false => Err(raw.mistakes),
     }
 }
@@ -238,6 +247,10 @@ fn settle(raw: &mut Raw) -> Config {
             runtime_dir: raw.take(&keys::RUNTIME_DIR),
             log_level: raw.take(&keys::LOG_LEVEL),
         },
+        detect: detect::Settings {
+            ignore: raw.rules.iter().map(|rule| rule.rule.clone()).collect(),
+            ..keys::detect::settle(raw)
+        },
     }
 }
 
@@ -262,6 +275,32 @@ fn check_sizes(config: &Config, raw: &mut Raw) {
             ByteSize(least)
         );
         raw.conflict(&keys::RETENTION_BYTES, &keys::ROTATION_SIZE, problem);
+    }
+}
+
+/// What is told by two speeds or grades has them in order: else one of them would never be reached.
+fn check_thresholds(config: &Config, raw: &mut Raw) {
+    use keys::detect as keys;
+    let detect::Settings { scan, beacon, brute_force, dhcp, .. } = &config.detect;
+    let pairs: [(bool, &dyn AnyKey, &dyn AnyKey); 8] = [
+        (scan.fast_ports <= scan.slow_pairs, &keys::PORT_SCAN_PAIRS, &keys::PORT_SCAN_PORTS),
+        (scan.few_hosts <= scan.many_hosts, &keys::HOST_SWEEP_HOSTS, &keys::HOST_SWEEP_FEW_HOSTS),
+        (scan.fast <= scan.slow, &keys::SCAN_SLOW_WINDOW, &keys::SCAN_WINDOW),
+        (scan.slow <= scan.long, &keys::HOST_SWEEP_WINDOW, &keys::SCAN_SLOW_WINDOW),
+        (beacon.low <= beacon.medium, &keys::BEACON_MEDIUM, &keys::BEACON_LOW),
+        (brute_force.quick.0 <= brute_force.slow.0, &keys::BRUTE_FORCE_SLOW, &keys::BRUTE_FORCE_QUICK),
+        (
+            brute_force.quick.1 <= brute_force.slow.1,
+            &keys::BRUTE_FORCE_SLOW_WINDOW,
+            &keys::BRUTE_FORCE_QUICK_WINDOW,
+        ),
+        (dhcp.played < dhcp.clients, &keys::DHCP_ABUSE_CLIENTS, &keys::DHCP_ABUSE_PLAYED),
+    ];
+    for (fits, key, with) in pairs {
+        if !fits {
+            let problem = format!("it would never count beside {} = {}", with.name(), raw.text(with));
+            raw.conflict(key, with, problem);
+        }
     }
 }
 

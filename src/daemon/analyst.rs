@@ -12,16 +12,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{debug, info, warn};
 
 use super::handover::{Intake, Unread, Work};
-use super::health::Health;
+use super::health::{Health, Ignored};
 use super::index::Update;
 use super::keep::Message;
 use super::readback::{ReadBack, Slice};
+use super::record::Slot;
 use super::saved::Saved;
 use super::synced::Synced;
 use crate::detect::stream::{Output, Stream};
-use crate::detect::{Finding, Severity};
+use crate::detect::{Finding, IgnoreRule, Severity};
 use crate::flow::record::{FlowRecord, Stretches};
-use crate::flow::summary::{Summariser, SummaryLimits};
+use crate::flow::summary::{Encoded, Summariser, SummaryLimits};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, Place};
 use crate::store::block::Block;
@@ -38,8 +39,14 @@ use crate::sys::fs::Fs;
 /// How often the timers are looked at when nothing comes.
 const TURN: Duration = Duration::from_millis(200);
 
+/// How long a stopping service reads back what it has not analysed.
+const DRAIN: Duration = Duration::from_secs(10);
+
 /// How often folded flows are written.
 const FOLD: Duration = Duration::from_secs(5);
+
+/// The time over which the share of lost packets is judged.
+const LOSSES: Duration = Duration::from_secs(10);
 
 /// How often the state of the detectors is saved for a restart.
 const SAVE: Duration = Duration::from_secs(300);
@@ -64,6 +71,8 @@ pub(super) struct AnalystLoop {
     pub saves: bool,
     /// Whether floods of one-packet flows are folded.
     pub fold: bool,
+    /// New `[[ignore]]` rules.
+    pub ignore: Slot<Vec<IgnoreRule>>,
     /// The index number that the next capture file would get.
     pub next_number: u64,
     /// Where findings go.
@@ -72,6 +81,8 @@ pub(super) struct AnalystLoop {
     pub index: Sender<Update>,
     /// Counters.
     pub health: Arc<Health>,
+    /// Set when the service is to end; what is still to be read back is then left to the next start, after a while.
+    pub stop: Arc<AtomicBool>,
     /// Set when the rest is to be left to the next start.
     pub abandon: Arc<AtomicBool>,
 }
@@ -128,9 +139,17 @@ struct Running {
     captured: u64,
     folder: Folder,
     saved: Option<Place>,
+    /// The summary of the flow file that is on its way to its final name, where no capture files are written.
+    unsaved: Option<Box<Encoded>>,
+    /// Packets lost, and packets, when it was last judged whether too many are lost.
+    lost: (u64, u64),
+    losses_due: Instant,
     look_due: Instant,
     fold_due: Instant,
     save_due: Instant,
+    drain_until: Option<Instant>,
+    /// Whether captures are left to be analysed by the next start.
+    leaves_rest: bool,
 }
 
 impl Running {
@@ -151,9 +170,14 @@ impl Running {
             captured: 0,
             folder: Folder::default(),
             saved: None,
+            unsaved: None,
+            lost: (0, 0),
+            losses_due: now,
             look_due,
             fold_due,
             save_due,
+            drain_until: None,
+            leaves_rest: false,
         }
     }
 
@@ -163,6 +187,11 @@ impl Running {
             return false;
         }
         self.look();
+        let behind = self.reading.is_some() || !self.setup.left.is_empty();
+        if behind && self.has_drained() {
+            self.leaves_rest = true;
+            return false;
+        }
         if self.setup.writer.is_full() {
             // The disk refuses, or the captures are not synced: what comes meanwhile waits in the files.
             std::thread::sleep(TURN);
@@ -179,6 +208,12 @@ impl Running {
         }
         self.collect();
         true
+    }
+
+    /// Whether a stopping service has tried long enough to catch up.
+    fn has_drained(&mut self) -> bool {
+        self.setup.stop.load(Ordering::Relaxed)
+            && Instant::now() >= *self.drain_until.get_or_insert_with(|| Instant::now() + DRAIN)
     }
 
     fn take(&mut self, work: Work) {
@@ -338,6 +373,8 @@ impl Running {
             self.setup.writer.rotate(extras);
         }
         self.take_told();
+        self.judge_losses(now);
+        self.take_rules();
         self.tell();
         if now >= self.save_due {
             self.save_due = now + SAVE;
@@ -363,7 +400,10 @@ impl Running {
             return Extras::default();
         }
         let done = std::mem::replace(&mut self.summariser, Summariser::new(self.setup.limits));
-        Extras { summary: Some(done.summary().encode(&self.setup.limits).to_json()), filter: None }
+        let summary = done.summary().encode(&self.setup.limits);
+        let json = summary.to_json();
+        self.unsaved = Some(Box::new(summary));
+        Extras { summary: Some(json), filter: None }
     }
 
     fn take_told(&mut self) {
@@ -371,6 +411,10 @@ impl Running {
             match told {
                 Told::Sealed(entry) => {
                     self.captured = 0;
+                    if let (Some(facts), Some(summary)) = (entry.act.flows(), self.unsaved.take()) {
+                        let (number, size) = (facts.name.number(), facts.size);
+                        let _ = self.setup.index.try_send(Update::FlowSummary { number, size, summary });
+                    }
                     let _ = self.setup.keeper.send(Message::Sealed(entry));
                 }
                 Told::Failed(error) => warn!("{error}; trying again"),
@@ -380,11 +424,38 @@ impl Running {
         }
     }
 
+    /// Lets the detectors know when so much is being lost that a missing answer means nothing.
+    fn judge_losses(&mut self, now: Instant) {
+        if now < self.losses_due {
+            return;
+        }
+        self.losses_due = now + LOSSES;
+        let health = &self.setup.health;
+        let lost: u64 = health.losses.get().by_cause().iter().filter_map(|(_, lost)| *lost).sum();
+        let seen = health.packets.get() + lost;
+        let (lost_before, seen_before) = std::mem::replace(&mut self.lost, (lost, seen));
+        let (lost, seen) = (lost - lost_before, seen - seen_before);
+        self.setup.stream.set_losing(lost * 100 > seen);
+    }
+
+    /// Puts new `[[ignore]]` rules in force. The same ones again change nothing: what they silence stays silent.
+    fn take_rules(&mut self) {
+        let Some(rules) = self.setup.ignore.take() else { return };
+        if !self.setup.stream.ignored().map(|(rule, _)| rule).eq(&rules) {
+            self.setup.stream.ignore(rules);
+        }
+    }
+
     /// Tells how far it is.
     fn tell(&self) {
         let counts = self.setup.stream.counts();
         self.setup.health.flows.set(counts.flows.flows);
+        let paused = self.setup.stream.paused().map(str::to_owned);
+        self.setup.health.set_tap(self.setup.stream.tap().texts(), paused);
         self.setup.health.analysed.set(counts.packets);
+        self.setup
+            .health
+            .set_ignored(self.setup.stream.ignored().map(|(rule, hits)| Ignored::new(rule, hits)));
     }
 
     /// Saves the state of the detectors.
@@ -404,10 +475,16 @@ impl Running {
         if self.setup.abandon.load(Ordering::Relaxed) {
             return;
         }
-        self.end_file();
-        self.save();
-        self.setup.stream.finish(&mut self.out);
-        self.collect();
+        if self.leaves_rest {
+            info!("captures that are not analysed yet are left to the next start");
+            pass_by(&self.setup.intake);
+            self.save();
+        } else {
+            self.end_file();
+            self.save();
+            self.setup.stream.finish(&mut self.out);
+            self.collect();
+        }
         self.setup.writer.captures_synced(self.synced.upto());
         self.fold_due = Instant::now();
         self.write_folds(Instant::now());

@@ -2,6 +2,7 @@
 //!
 //! Every counter is 64 bits wide, has one meaning and one writer, and never goes back.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::{IgnoreRule, Net};
 use crate::store::losses::Losses;
 use crate::sys::fs::RealFs;
 
@@ -97,7 +99,10 @@ struct Told {
     state: Activity,
     recording: Option<Recording>,
     unsynced_since_ms: Option<u64>,
+    ignored: Vec<Ignored>,
     busy_with: Option<String>,
+    tap: Vec<String>,
+    paused: Option<String>,
 }
 
 impl Health {
@@ -113,9 +118,22 @@ impl Health {
         (told.recording, told.unsynced_since_ms) = (recording, unsynced_since_ms);
     }
 
+    /// Tells of the `[[ignore]]` rules.
+    pub fn set_ignored(&self, rules: impl Iterator<Item = Ignored>) {
+        let mut told = self.told();
+        told.ignored.clear();
+        told.ignored.extend(rules);
+    }
+
     /// Tells what goes on beside recording.
     pub fn set_busy_with(&self, what: Option<String>) {
         self.told().busy_with = what;
+    }
+
+    /// Tells what is odd about the tap, and why detectors that rest on failed tries pause, if they do.
+    pub fn set_tap(&self, tap: Vec<String>, paused: Option<String>) {
+        let mut told = self.told();
+        (told.tap, told.paused) = (tap, paused);
     }
 
     /// Fills in what the threads have told.
@@ -131,6 +149,9 @@ impl Health {
             left: self.left.get().saturating_sub(self.caught_up.get()),
             flows: self.flows.get(),
             records_lost: self.refused.get(),
+            tap: told.tap,
+            paused: told.paused,
+            ignored: told.ignored,
         };
         state.activity = told.state;
         state.recording = told.recording;
@@ -205,6 +226,59 @@ pub struct Analysing {
     pub flows: u64,
     /// Flow records that are lost, since too many waited for a disk that refuses.
     pub records_lost: u64,
+    /// What is odd about the tap: only one direction seen, each frame seen twice, packets lost before the tap port.
+    #[serde(default)]
+    pub tap: Vec<String>,
+    /// Why detectors that rest on failed tries pause, if they do.
+    #[serde(default)]
+    pub paused: Option<String>,
+    /// The `[[ignore]]` rules, in the order of the configuration.
+    #[serde(default)]
+    pub ignored: Vec<Ignored>,
+}
+
+/// An `[[ignore]]` rule and what it did since the start. Texts, so that another version's rules can be read too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ignored {
+    /// The detector; null for any.
+    pub detector: Option<String>,
+    /// Who: a network; null for anybody.
+    pub src: Option<String>,
+    /// Whom: a network; null for anybody.
+    pub dst: Option<String>,
+    /// The port; null for any.
+    pub port: Option<u16>,
+    /// Why.
+    pub reason: String,
+    /// Findings that were not raised for it.
+    pub hits: u64,
+}
+
+impl Ignored {
+    /// A rule that fitted so often.
+    pub(super) fn new(rule: &IgnoreRule, hits: u64) -> Self {
+        let text = |net: Option<Net>| net.map(|net| net.to_string());
+        Self {
+            detector: rule.detector.clone(),
+            src: text(rule.src),
+            dst: text(rule.dst),
+            port: rule.port,
+            reason: rule.reason.clone(),
+            hits,
+        }
+    }
+}
+
+impl fmt::Display for Ignored {
+    /// What it fits, as [`IgnoreRule`] is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detector.as_deref().unwrap_or("*"))?;
+        let ends = [(" from ", &self.src), (" to ", &self.dst)];
+        for (word, end) in ends.iter().filter_map(|(word, end)| Some((word, end.as_ref()?))) {
+            write!(f, "{word}{end}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " port {port}"))
+    }
 }
 
 /// Space on the file system of the data directory, bytes.

@@ -44,6 +44,15 @@ pub(super) enum Update {
         /// What it amounts to.
         summary: Box<Encoded>,
     },
+    /// What the packets of a flow file amount to, where no capture files are written.
+    FlowSummary {
+        /// Its index number.
+        number: u64,
+        /// Its length, bytes.
+        size: u64,
+        /// What they amount to.
+        summary: Box<Encoded>,
+    },
 }
 
 /// What the index thread works with.
@@ -96,6 +105,9 @@ impl Running {
                 self.expect(&changes);
             }
             Update::Catalog(catalog) => self.recover(&catalog),
+            Update::FlowSummary { number, size, summary } => {
+                self.setup.index.put_flow_summary(number, size, &summary);
+            }
             Update::Summary { number, size, summary } => {
                 self.setup.index.put_summary(number, size, &summary);
                 if self.lacking.remove(&number).is_none() {

@@ -18,7 +18,7 @@ use super::keep::{self, KeepLoop, Message};
 use super::record::{self, RecordLoop, Slot};
 use super::resume::{Begin, Resume};
 use super::setup::DataDirectory;
-use crate::detect;
+use crate::detect::{self, IgnoreRule};
 use crate::flow::summary::SummaryLimits;
 use crate::index::writer::IndexWriter;
 use crate::store::block::{BLOCK_SIZE, BlockPool, BlockReturn};
@@ -105,6 +105,7 @@ pub struct Pipeline {
     abandon: Arc<AtomicBool>,
     keeper: Option<Sender<Message>>,
     rotation: Slot<Rotation>,
+    ignore: Slot<Vec<IgnoreRule>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -132,6 +133,7 @@ impl Pipeline {
             abandon,
             keeper: Some(keeper_sender.clone()),
             rotation: rotation.clone(),
+            ignore: Slot::default(),
             threads: Vec::new(),
         };
         let updates = running.start_index(&plan, data)?;
@@ -144,10 +146,11 @@ impl Pipeline {
         Ok(running)
     }
 
-    /// Changes when files end and what retention allows.
+    /// Changes when files end, what retention allows, and which findings are ignored.
     pub fn change(&self, plan: Plan, data: &DataDirectory) {
-        let Plan { rotation, limits, flow_limits, .. } = plan.fitting(data);
+        let Plan { rotation, limits, flow_limits, analysis, .. } = plan.fitting(data);
         self.rotation.put(rotation);
+        self.ignore.put(analysis.stream.ignore);
         self.tell(Message::Limits(limits, rotation.size));
         self.tell(Message::FlowLimits(flow_limits));
     }
@@ -272,6 +275,8 @@ impl Pipeline {
         let (fs, layout, next_number) = (Arc::clone(&data.fs), data.layout.clone(), data.next_number);
         let (analysis, saves) = (plan.analysis.clone(), plan.save);
         let (health, abandon) = (Arc::clone(&self.health), Arc::clone(&self.abandon));
+        let stop = Arc::clone(&self.stop);
+        let ignore = self.ignore.clone();
         self.spawn("analyst", move || {
             if !analyst::wait_for_salvage(&salvaged, &abandon) {
                 return;
@@ -294,10 +299,12 @@ impl Pipeline {
                 limits,
                 saves,
                 fold,
+                ignore,
                 next_number,
                 keeper,
                 index,
                 health,
+                stop,
                 abandon,
             });
         })

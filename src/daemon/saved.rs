@@ -1,8 +1,11 @@
-//! The state of the detectors, saved now and then for a restart: `detectors.jsonb`, one object, replaced as a whole. A cache: what
-//! it lacks the detectors learn anew.
+//! The state of the detectors, saved now and then for a restart: `detectors.jsonb.gz`, one object, compressed, for it is large and
+//! written often, and replaced as a whole. A cache: what it lacks the detectors learn anew.
 
-use std::io;
+use std::io::{self, Read, Write};
 
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,8 +39,11 @@ impl Saved {
 
     /// Replaces what was saved before.
     pub(super) fn write(&self, fs: &dyn Fs, layout: &Layout) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        jsonb::encode(self, &mut bytes).map_err(io::Error::other)?;
+        let mut plain = Vec::new();
+        jsonb::encode(self, &mut plain).map_err(io::Error::other)?;
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&plain)?;
+        let bytes = encoder.finish()?;
         let (new, path) = (layout.next_detectors(), layout.detectors());
         let _ = fs.remove(&new);
         let file = fs.create(&new)?;
@@ -53,6 +59,8 @@ impl Saved {
         let len = usize::try_from(file.len().ok()?).ok().filter(|&len| len <= LIMIT)?;
         let mut bytes = vec![0; len];
         let read = read_full(file.as_ref(), &mut bytes, 0).ok()?;
-        jsonb::decode(&bytes[..read]).ok().map(|(saved, _)| saved)
+        let mut plain = Vec::new();
+        GzDecoder::new(&bytes[..read]).take(LIMIT as u64).read_to_end(&mut plain).ok()?;
+        jsonb::decode(&plain).ok().map(|(saved, _)| saved)
     }
 }

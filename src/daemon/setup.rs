@@ -80,8 +80,9 @@ impl DataDirectory {
         let (ledger, loaded) = Ledger::open(Arc::clone(&fs), layout.ledger(), Arc::clone(&clock))?;
         tell_damage(&layout, &loaded);
         let highest = highest_number(fs.as_ref(), &captures).map_err(failed("list directory", &captures))?;
-        let highest = highest.max(ledger.highest()).max(highest_capture(fs.as_ref(), &layout));
-        let next_number = highest + 1;
+        // Where no captures are written, only flow records tell which numbers were given.
+        let highest = highest.max(highest_capture(fs.as_ref(), &layout));
+        let next_number = highest.max(ledger.highest()) + 1;
         let (ledger, mut entries) = (SharedLedger::new(ledger), loaded.entries);
         let start =
             Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };

@@ -44,6 +44,8 @@ pub struct Alerts {
     grave: [usize; 4],
     told: Vec<Finding>,
     rules: Rules,
+    /// Detectors whose findings nobody wants.
+    off: Vec<&'static str>,
     here: Arrival,
     flow: Option<Place>,
     flows: HashMap<Place, Vec<String>, RandomState>,
@@ -94,6 +96,9 @@ impl Alerts {
     /// count. The id, and what the key and the packet tell, are filled in here.
     pub fn raise(&mut self, key: Key, arrival: &Arrival, finding: Finding) {
         debug_assert!(super::IDS.contains(&key.detector), "{} is not in IDS", key.detector);
+        if self.off.contains(&key.detector) {
+            return;
+        }
         if self.count_on(&key, arrival, finding.count, finding.observed) {
             return;
         }
@@ -151,6 +156,11 @@ impl Alerts {
         });
     }
 
+    /// Raises nothing of these detectors.
+    pub(super) fn switch_off(&mut self, ids: Vec<&'static str>) {
+        self.off = ids;
+    }
+
     /// The `[[ignore]]` rules and how often each fitted.
     pub fn ignored(&self) -> impl Iterator<Item = (&IgnoreRule, u64)> {
         self.rules.hits()
@@ -167,6 +177,9 @@ impl Alerts {
     pub fn restore(&mut self, state: serde_json::Value) {
         let Some(list) = super::restored::<Vec<serde_json::Value>>(state) else { return };
         for active in list.into_iter().filter_map(super::restored::<Active>) {
+            if self.off.contains(&active.key.detector) {
+                continue;
+            }
             if self.active.len() < MAX_ACTIVE && !self.active.contains_key(&active.key) {
                 self.grave[active.finding.severity as usize] += 1;
                 self.active.insert(active.key, active);

@@ -1,6 +1,8 @@
 //! `[[ignore]]` rules: what is known and harmless, like the scanner in the office. A finding that one fits is not raised; each
 //! is counted at its rule.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Finding, Key, Subject};
@@ -33,6 +35,20 @@ impl IgnoreRule {
             && within(self.src, key.src)
             && within(self.dst, key.dst)
             && self.port.is_none_or(|port| finding.port == Some(port))
+    }
+}
+
+impl fmt::Display for IgnoreRule {
+    /// What it fits, without the reason: `port_scan from 10.0.0.5/32 port 22`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detector.as_deref().unwrap_or("*"))?;
+        if let Some(src) = self.src {
+            write!(f, " from {src}")?;
+        }
+        if let Some(dst) = self.dst {
+            write!(f, " to {dst}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " port {port}"))
     }
 }
 

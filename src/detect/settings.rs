@@ -17,6 +17,8 @@ pub struct Settings {
     pub local_nets: Nets,
     /// What is known and harmless.
     pub ignore: Vec<IgnoreRule>,
+    /// Ids of detectors that raise nothing; each one of [`IDS`](super::IDS).
+    pub off: Vec<&'static str>,
     /// Limits of `port_scan`, `host_sweep` and `stealth_scan`.
     pub scan: scan::Limits,
     /// Limits of `dns_tunnel`.
@@ -70,6 +72,7 @@ impl Default for Settings {
             flows,
             local_nets: Nets::default(),
             ignore: Vec::new(),
+            off: Vec::new(),
             scan: scan::Limits::default(),
             dns_tunnel: dns_tunnel::Limits::default(),
             dns_dga: dns_dga::Limits::default(),
@@ -90,6 +93,27 @@ impl Default for Settings {
             odd_port: odd_port::Limits::default(),
         }
     }
+}
+
+/// The detectors that are on.
+pub(super) fn on(settings: &Settings) -> Vec<Box<dyn Detector>> {
+    let mut detectors = all(settings);
+    detectors.retain(|detector| {
+        let own = [detector.id()];
+        let raised = raised_by(detector.id()).unwrap_or(&own);
+        raised.iter().any(|id| !settings.off.contains(id))
+    });
+    detectors
+}
+
+/// The ids that the detector of this id raises, if there are several.
+fn raised_by(id: &str) -> Option<&'static [&'static str]> {
+    Some(match id {
+        "port_scan" => &["port_scan", "host_sweep", "stealth_scan"],
+        "flood" => &["syn_flood", "flood"],
+        "nd_spoof" => &["nd_spoof", "rogue_ra"],
+        _ => return None,
+    })
 }
 
 /// Every detector. One line each; a detector's file has its `Limits`, which is a field of [`Settings`].
@@ -114,4 +138,38 @@ pub(super) fn all(settings: &Settings) -> Vec<Box<dyn Detector>> {
         Box::new(weak_tls::WeakTls::new(settings.weak_tls)),
         Box::new(odd_port::OddPort::new(settings.odd_port.clone())),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::IDS;
+
+    fn ids(off: &[&'static str]) -> Vec<&'static str> {
+        let settings = Settings { off: off.to_vec(), ..Settings::default() };
+        on(&settings).iter().map(|detector| detector.id()).collect()
+    }
+
+    #[test]
+    fn every_id_is_raised_by_one_detector() {
+        let own: Vec<_> = ids(&[]).into_iter().map(|id| (id, raised_by(id))).collect();
+        let mut raised: Vec<_> = own
+            .iter()
+            .flat_map(|(id, several)| several.unwrap_or(std::slice::from_ref(id)))
+            .copied()
+            .collect();
+        raised.sort_unstable();
+        let mut all = IDS.to_vec();
+        all.sort_unstable();
+        assert_eq!(raised, all);
+    }
+
+    #[test]
+    fn a_detector_runs_while_one_of_its_ids_is_on() {
+        assert_eq!(ids(IDS), Vec::<&str>::new());
+        assert!(ids(&["port_scan", "stealth_scan"]).contains(&"port_scan"), "host_sweep is on");
+        assert!(!ids(&["port_scan", "stealth_scan", "host_sweep"]).contains(&"port_scan"));
+        assert!(!ids(&["beacon"]).contains(&"beacon"));
+        assert_eq!(ids(&["beacon"]).len() + 1, ids(&[]).len());
+    }
 }

@@ -108,39 +108,26 @@ impl Keyer {
     #[inline]
     pub fn key(&mut self, packet: &Packet<'_>, now: i64) -> Option<(FlowKey, bool)> {
         let Net::Ip(ip) = &packet.net else { return None };
-        let first = match ip.transport {
-            Transport::Tcp(tcp) => ports(ip, tcp.ports.src, tcp.ports.dst),
-            Transport::Udp(both) | Transport::Sctp(both) => ports(ip, both.src, both.dst),
-            Transport::Icmp(icmp) => {
-                let (src, dst, both) = endpoints(ip.proto, icmp.kind.into(), icmp.code.into());
-                First { src, dst, both, numbers: Numbers::Icmp, proto: ip.proto }
-            }
-            Transport::Later => self.later(packet, ip, now),
-            Transport::Portless | Transport::Cut => nothing(ip),
-        };
+        let mut first = at_sight(ip);
         if ip.fragment.is_some() {
-            self.fragment(packet, ip, first, now);
+            first = self.fragment(packet, ip, first, now);
         }
         let (src, dst) = ((ip.src, first.src), (ip.dst, first.dst));
         Some(FlowKey::new(src, dst, first.both, packet.vlan, first.proto, first.numbers))
     }
 
     #[cold]
-    fn later(&mut self, packet: &Packet<'_>, ip: &Ip<'_>, now: i64) -> First {
-        let found = whole(packet, ip).and_then(|whole| self.fragments.find(&whole, now));
-        found.unwrap_or(nothing(ip))
-    }
-
-    #[cold]
-    fn fragment(&mut self, packet: &Packet<'_>, ip: &Ip<'_>, first: First, now: i64) {
+    fn fragment(&mut self, packet: &Packet<'_>, ip: &Ip<'_>, first: First, now: i64) -> First {
+        let Some(whole) = whole(packet, ip) else { return first };
+        if ip.transport == Transport::Later {
+            return self.fragments.find(&whole, now).unwrap_or(first);
+        }
         let begins = ip.fragment.is_some_and(|fragment| fragment.offset == 0 && fragment.more);
         // What the first fragment does not tell is no loss.
-        if let Some(whole) = whole(packet, ip)
-            && begins
-            && first != nothing(ip)
-        {
+        if begins && first != nothing(ip) {
             self.fragments.remember(whole, first, now);
         }
+        first
     }
 
     /// The memory of fragments.
@@ -151,6 +138,20 @@ impl Keyer {
     /// Lets it forget what is too old by `now`.
     pub(super) fn grow_old(&mut self, now: i64) {
         self.fragments.grow_old(now);
+    }
+}
+
+/// What a packet shows by itself.
+#[inline]
+fn at_sight(ip: &Ip<'_>) -> First {
+    match ip.transport {
+        Transport::Tcp(tcp) => ports(ip, tcp.ports.src, tcp.ports.dst),
+        Transport::Udp(both) | Transport::Sctp(both) => ports(ip, both.src, both.dst),
+        Transport::Icmp(icmp) => {
+            let (src, dst, both) = endpoints(ip.proto, icmp.kind.into(), icmp.code.into());
+            First { src, dst, both, numbers: Numbers::Icmp, proto: ip.proto }
+        }
+        Transport::Later | Transport::Portless | Transport::Cut => nothing(ip),
     }
 }
 

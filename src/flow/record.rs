@@ -26,7 +26,7 @@ pub enum EndReason {
 }
 
 /// A stretch of a capture file: index number, offset of the first record and of the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 pub struct Stretch(pub u64, pub u64, pub u64);
 
 /// The gap between two records from which a new [`Stretch`] begins, bytes.

@@ -13,7 +13,7 @@ use crate::packet::decode::{Flaws, Ip, Net, Packet, Tcp, Transport};
 use crate::packet::{Nanos, Place};
 
 use super::key::{FlowKey, Keyer, Numbers};
-use super::record::{EndReason, FlowRecord, Stretch, Stretches};
+use super::record::{EndReason, FlowRecord, MAX_STRETCHES, Stretch, Stretches};
 use super::tcp::{ConnState, Tracker};
 
 mod apps;
@@ -128,7 +128,7 @@ pub(super) struct Inner {
     missed: u64,
     /// The last stretch of its packets, and those before.
     stretch: Stretch,
-    stretches: Option<Box<Stretches>>,
+    stretches: Option<Box<Before>>,
     known: Known,
     /// The idle timeout that it is under.
     class: Class,
@@ -136,6 +136,13 @@ pub(super) struct Inner {
     refused: bool,
     /// Whether a packet showed all that a Community ID is made of.
     whole: bool,
+}
+
+/// The stretches of a part before its last one. Of a fixed size, so that they are allocated once.
+#[derive(Debug, Default)]
+struct Before {
+    stretches: [Stretch; MAX_STRETCHES - 1],
+    len: u8,
 }
 
 /// What decides how long a flow may be idle.
@@ -176,6 +183,11 @@ impl Flow {
     /// History of a TCP connection.
     pub fn history(&self) -> &str {
         self.inner.tcp.history()
+    }
+
+    /// TCP payload bytes of this part that are missing.
+    pub fn missed_bytes(&self) -> Option<u64> {
+        self.is_tcp().then_some(self.inner.missed)
     }
 
     /// What is known of its application.
@@ -258,6 +270,8 @@ pub struct FlowTable {
     generation: u64,
     begun: u64,
     evicted: u64,
+    /// Flows whose part has more than one stretch.
+    stretched: u64,
 }
 
 impl FlowTable {
@@ -276,6 +290,7 @@ impl FlowTable {
             generation: 0,
             begun: 0,
             evicted: 0,
+            stretched: 0,
         }
     }
 
@@ -353,7 +368,7 @@ impl FlowTable {
         flow.seen = now;
         flow.ttl = (flow.ttl.0.min(ip.ttl), flow.ttl.1.max(ip.ttl));
         if !flow.inner.stretch.take(arrival.place, false) {
-            flow.inner.leave_stretch(arrival.place);
+            self.stretched += u64::from(flow.inner.leave_stretch(arrival.place));
         }
         let class = match ip.transport {
             Transport::Tcp(tcp) => {
@@ -466,7 +481,9 @@ impl FlowTable {
             begun: self.begun,
             evicted: self.evicted,
             without_facts: self.facts.refused(),
-            memory: (self.slab.memory() + self.queues.memory()) as u64 + self.facts.bytes(),
+            memory: (self.slab.memory() + self.queues.memory()) as u64
+                + self.facts.bytes()
+                + self.stretched * size_of::<Before>() as u64,
         }
     }
 }

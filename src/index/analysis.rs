@@ -6,10 +6,12 @@
 //! stale costs time, not truth. A file is counted by itself: what an earlier file told of a conversation is not known in the
 //! next. The packets before a range, in the same file, are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::flows::{FlowQuestion, Item, flows};
+use super::from_flows::FromFlows;
 use super::query::Reader as Index;
 use super::summaries::Sizes;
 use super::view::{View, ViewError, Viewer};
@@ -66,6 +68,8 @@ pub struct Analysis {
     pub evicted: Vec<Row>,
     /// Flow files of packets that no capture file was written of, and that the range cuts: only their records tell of these.
     pub cut_flows: Vec<FlowRow>,
+    /// Flow records that were counted, since nothing else tells of their packets.
+    pub flows: u64,
     /// Whether a file, or a part of it, could not be read.
     pub damaged: bool,
     /// What whoever asked should know, each a sentence.
@@ -121,7 +125,8 @@ pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError>
     let touched =
         |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
     answer.own(view.rows.iter().filter(touched));
-    answer.flow_files();
+    let counted = answer.flow_files();
+    answer.records(&counted);
     Ok(answer.analysis)
 }
 
@@ -209,6 +214,7 @@ impl<'a> Answer<'a> {
             read: 0,
             evicted: Vec::new(),
             cut_flows: Vec::new(),
+            flows: 0,
             damaged: false,
             notes,
         };
@@ -256,18 +262,19 @@ impl<'a> Answer<'a> {
     }
 
     /// Counts what flow files tell of packets that no capture file was written of.
-    fn flow_files(&mut self) {
-        let Some(index) = &self.index else { return };
+    /// Tells which files that was.
+    fn flow_files(&mut self) -> Sizes {
+        let mut whole = Sizes::new();
+        let Some(index) = &self.index else { return whole };
         let (Ok(stored), Ok(rows)) = (index.flows_summarised(), index.flow_files(self.question.range, false))
         else {
-            return;
+            return whole;
         };
         let number_and_size = |row: &FlowRow| (row.facts.name.number(), row.facts.size);
         let is_stored = |row: &FlowRow| {
             let (number, size) = number_and_size(row);
             stored.get(&number) == Some(&size)
         };
-        let mut whole = Sizes::new();
         for row in rows.into_iter().filter(is_stored) {
             let Some((first, last)) = row.facts.first.zip(row.facts.last) else { continue };
             self.note_range(first, last);
@@ -280,7 +287,7 @@ impl<'a> Answer<'a> {
             }
         }
         let Self { index: Some(index), analysis: Analysis { merged, damaged, notes, .. }, .. } = self else {
-            return;
+            return whole;
         };
         let taken = index.flow_summaries(&whole, self.question.wanted, |number, blobs| {
             if let Err(error) = merged.add_blobs(blobs) {
@@ -290,6 +297,46 @@ impl<'a> Answer<'a> {
         });
         if let Err(error) = taken {
             notes.push(format!("{error}; what flow files tell of packets is not counted"));
+        }
+        whole
+    }
+
+    /// Counts the flows of whose packets nothing else tells: those in evicted captures of the range, and those of which no capture
+    /// was written, in flow files that are not `counted`.
+    fn records(&mut self, counted: &Sizes) {
+        let Question { layout, fs, range, .. } = *self.question;
+        let evicted: HashSet<_> = self.analysis.evicted.iter().map(|row| row.facts.name.number()).collect();
+        let is_asked = range.is_bounded() && !evicted.is_empty();
+        let is_unsaved =
+            self.analysis.files == 0 || !counted.is_empty() || !self.analysis.cut_flows.is_empty();
+        if !is_asked && !is_unsaved {
+            return;
+        }
+        let without = counted.keys().copied().collect();
+        let question = FlowQuestion { layout, fs, range, needles: Vec::new(), begun: None, without };
+        let (mut sum, mut seen) = (FromFlows::default(), None::<(Nanos, Nanos)>);
+        let merged = &mut self.analysis.merged;
+        let look = flows(&question, |item| {
+            if let Item::Record(record) = item
+                && record.captures.last_place().is_none_or(|place| evicted.contains(&place.file))
+            {
+                let (first, last) = seen.unwrap_or((record.start, record.end));
+                seen = Some((first.min(record.start), last.max(record.end)));
+                sum.take(*record, merged);
+            }
+            true
+        });
+        sum.merge(merged);
+        self.analysis.flows = sum.taken;
+        if let Some((first, last)) = seen {
+            self.note_range(first, last);
+        }
+        match look {
+            Ok(look) => {
+                self.analysis.damaged |= look.damaged;
+                self.analysis.notes.extend(look.notes);
+            }
+            Err(error) => self.analysis.notes.push(format!("read the flow files: {error}")),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Flow records of a data directory: every flow file in order, the growing one included, read in place.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -26,6 +27,8 @@ pub struct FlowQuestion<'a> {
     pub needles: Vec<String>,
     /// The first packet of the flows asked for, if they are of one flow: what spares reading files that end before it.
     pub begun: Option<Place>,
+    /// Index numbers of flow files that are left out.
+    pub without: HashSet<u64>,
 }
 
 /// What a look at the flow files came to.
@@ -87,6 +90,9 @@ pub fn flows(question: &FlowQuestion<'_>, mut take: impl FnMut(Item) -> bool) ->
     let finders: Vec<_> = question.needles.iter().map(|needle| Finder::new(needle.as_bytes())).collect();
     let mut look = FlowLook::default();
     for source in flow_sources(question.fs, question.layout)? {
+        if question.without.contains(&source.number) {
+            continue;
+        }
         let name = source.name.map_or_else(|| "the growing flow file".to_owned(), |name| name.to_string());
         match read(question, source, &finders, &mut look, &mut take) {
             Ok(true) => {}

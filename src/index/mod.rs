@@ -11,6 +11,7 @@ pub mod flow_table;
 pub mod flow_view;
 pub mod flows;
 pub mod fresh;
+mod from_flows;
 pub mod query;
 pub mod rebuild;
 mod rows;

@@ -63,12 +63,12 @@ impl Layout {
 
     /// The state of the detectors.
     pub fn detectors(&self) -> PathBuf {
-        self.root.join("detectors.jsonb")
+        self.root.join("detectors.jsonb.gz")
     }
 
     /// The state that is to take its place.
     pub fn next_detectors(&self) -> PathBuf {
-        self.root.join("detectors.jsonb.new")
+        self.root.join("detectors.jsonb.gz.new")
     }
 
     /// The index.

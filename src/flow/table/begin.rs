@@ -1,7 +1,6 @@
 //! Where flows begin, go on under the same key, and end.
 
 use super::*;
-use crate::flow::record::MAX_STRETCHES;
 
 impl FlowTable {
     /// Whether the flow found under a packet's key is the packet's; ends the part before if it is, the flow if it is not.
@@ -25,7 +24,9 @@ impl FlowTable {
         }
         if self.now.saturating_sub(inner.part_began) >= self.limits.active || inner.is_full(arrival.place) {
             watcher.event(FlowEvent::Ended(EndReason::Active), flow, self.now);
-            self.slab.get_mut(at).next_part(arrival, self.now);
+            let flow = self.slab.get_mut(at);
+            self.stretched -= u64::from(flow.inner.stretches.take().is_some());
+            flow.next_part(arrival, self.now);
             self.queues.next_part(at);
         }
         Some(at)
@@ -80,7 +81,7 @@ impl FlowTable {
         watcher.event(FlowEvent::Ended(reason), self.slab.get(at), self.now);
         let flow = self.slab.get_mut(at);
         flow.inner.known.clear(&mut self.facts);
-        flow.inner.stretches = None;
+        self.stretched -= u64::from(flow.inner.stretches.take().is_some());
         let class = flow.inner.class;
         self.queues.remove(class, at);
         self.slab.remove(at);
@@ -159,33 +160,38 @@ impl Flow {
         inner.part_began = now;
         inner.missed = 0;
         inner.stretch = Stretch::at(arrival.place);
-        inner.stretches = None;
     }
 }
 
 impl Inner {
     /// Where this part's first packet lies.
     pub(super) fn first(&self) -> Place {
-        let before = self.stretches.as_ref().and_then(|before| before.0.first());
-        let &Stretch(file, offset, _) = before.unwrap_or(&self.stretch);
+        let &Stretch(file, offset, _) = self.before().first().unwrap_or(&self.stretch);
         Place { file, offset }
+    }
+
+    /// The stretches before the last one.
+    pub(super) fn before(&self) -> &[Stretch] {
+        let before = self.stretches.as_ref();
+        before.and_then(|before| before.stretches.get(..usize::from(before.len))).unwrap_or_default()
     }
 
     /// Whether a record of this part could not name a packet at `place`.
     #[inline]
     fn is_full(&self, place: Place) -> bool {
-        self.stretch.0 != place.file
-            && self.stretches.as_ref().is_some_and(|before| before.0.len() + 1 >= MAX_STRETCHES)
+        self.stretch.0 != place.file && self.before().len() + 1 >= MAX_STRETCHES
     }
 
-    /// Begins another stretch, or lets the last one grow when there are too many.
-    #[cold]
-    pub(super) fn leave_stretch(&mut self, place: Place) {
+    /// Begins another stretch, or lets the last one grow when there are too many; whether it is the second.
+    pub(super) fn leave_stretch(&mut self, place: Place) -> bool {
+        let is_second = self.stretches.is_none();
         let before = self.stretches.get_or_insert_default();
-        if before.0.len() + 1 < MAX_STRETCHES {
-            before.0.push(std::mem::replace(&mut self.stretch, Stretch::at(place)));
+        if let Some(free) = before.stretches.get_mut(usize::from(before.len)) {
+            *free = std::mem::replace(&mut self.stretch, Stretch::at(place));
+            before.len += 1;
         } else {
             let _ = self.stretch.take(place, true);
         }
+        is_second
     }
 }

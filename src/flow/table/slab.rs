@@ -6,9 +6,9 @@ use hashbrown::HashTable;
 
 use super::{Flow, FlowKey};
 
-/// Flows in a chunk.
+/// Flows in a chunk: 2 MB, so that a kernel can lay it in huge pages.
 const CHUNK: usize = 1 << CHUNK_BITS;
-const CHUNK_BITS: u32 = 8;
+const CHUNK_BITS: u32 = 12;
 
 /// Flows by number, and numbers by key.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl Slab {
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<Flow>()
+        self.chunks.iter().map(Vec::len).sum::<usize>() * size_of::<Flow>()
             + self.free.capacity() * size_of::<u32>()
             + self.table.allocation_size()
     }

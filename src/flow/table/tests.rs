@@ -361,7 +361,7 @@ fn facts_take_no_more_than_their_bound() {
 
 #[test]
 fn a_flow_takes_so_much_memory() {
-    // And 16 bytes of links, and 10 to 21 of the hash table.
+    // And 16 bytes of links, 10 to 21 of the hash table; 368 where packets lie more than 1 MiB apart; facts.
     assert_eq!(size_of::<Flow>(), 480);
     let mut t = Try::new(FlowLimits { flows: 10_000, ..LIMITS });
     for port in 0..20_000 {

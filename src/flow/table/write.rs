@@ -37,7 +37,7 @@ impl Flow {
             resp_bytes: self.resp.bytes,
             orig_payload_bytes: self.orig.payload,
             resp_payload_bytes: self.resp.payload,
-            missed_bytes: is_tcp.then_some(self.inner.missed),
+            missed_bytes: self.missed_bytes(),
             conn_state: self.conn_state(),
             history: is_tcp.then(|| self.history().to_owned()),
             orig_tcp_flags: is_tcp.then_some(self.orig.flags),
@@ -69,7 +69,7 @@ impl Flow {
 
 impl Inner {
     fn captures(&self) -> Stretches {
-        let before = self.stretches.as_ref().map_or(&[][..], |before| &before.0);
+        let before = self.before();
         let mut all = Vec::with_capacity(before.len() + 1);
         all.extend_from_slice(before);
         all.push(self.stretch);
