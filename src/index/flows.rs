@@ -8,7 +8,9 @@ use memchr::memmem::Finder;
 
 use crate::flow::record::FlowRecord;
 use crate::packet::{Nanos, Place};
-use crate::store::flow_file::{FlowItem, FlowReader, FlowSource, Fold, Kind, Object, flow_sources, peek};
+use crate::store::flow_file::{
+    FlowItem, FlowReader, FlowSource, Fold, Kind, Object, Peek, flow_sources, peek,
+};
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
 use crate::sys::fs::{Fs, FsFile};
@@ -53,6 +55,33 @@ pub enum Item {
     Fold(Fold),
 }
 
+/// What the end of a sealed file tells of the rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ends {
+    range: Option<(Nanos, Nanos)>,
+    /// The last packet that a record names.
+    reach: Option<Place>,
+}
+
+impl Ends {
+    pub(super) fn of(seen: &Peek) -> Self {
+        let footer = seen.footer.as_ref();
+        Self {
+            range: footer.and_then(|footer| footer.first.zip(footer.last)),
+            reach: footer.and_then(|footer| footer.reach),
+        }
+    }
+
+    /// Whether the file holds no record of this time, or of the flow that began there.
+    pub(super) fn rule_out(&self, range: TimeRange, begun: Option<Place>) -> bool {
+        let outside = self.range.is_some_and(|(first, last)| !range.touches(first, last));
+        // A record names its flow's packets, none of which lies before the first. How far was analysed does not tell: a checkpoint
+        // may say less of that than the records before it show.
+        let before = begun.zip(self.reach).is_some_and(|(begun, reach)| reach < begun);
+        outside || before
+    }
+}
+
 /// Hands the records asked for to `take`, as they were written, until it says `false`.
 ///
 /// # Errors
@@ -90,13 +119,7 @@ fn read(
     let sealed = source.name.is_some();
     let (file, len) = source.open(question.fs)?;
     if sealed {
-        let seen = peek(&*file);
-        let range = seen.footer.as_ref().and_then(|footer| footer.first.zip(footer.last));
-        let outside = range.is_some_and(|(first, last)| !question.range.touches(first, last));
-        // Records come after their packets: what was analysed up to before the flow began holds none of it.
-        let analysed = seen.position.and_then(|position| position.analysed);
-        let before = question.begun.zip(analysed).is_some_and(|(begun, analysed)| analysed <= begun);
-        if outside || before {
+        if Ends::of(&peek(&*file)).rule_out(question.range, question.begun) {
             look.skipped += 1;
             return Ok(true);
         }

@@ -5,11 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::super::flows::FlowLook;
+use super::super::flows::{Ends, FlowLook};
 use super::plan::Wanted;
 use crate::flow::record::FlowRecord;
-use crate::packet::{Nanos, Place};
-use crate::store::flow_file::{Peek, flow_sources, peek};
+use crate::store::flow_file::{flow_sources, peek};
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
 use crate::sys::fs::{Fs, FsFile};
@@ -39,13 +38,6 @@ pub(super) struct Source {
     /// The growing one is held open, for its name goes to another.
     held: Option<Arc<dyn FsFile>>,
     ends: OnceLock<Ends>,
-}
-
-/// What the two ends of a file tell of the rest.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ends {
-    range: Option<(Nanos, Nanos)>,
-    analysed: Option<Place>,
 }
 
 impl Snapshot {
@@ -134,7 +126,7 @@ impl Snapshot {
     }
 
     fn open_source(&self, source: &Source, wanted: &Wanted) -> io::Result<Option<Arc<dyn FsFile>>> {
-        if source.ends.get().is_some_and(|ends| ends.rule_out(wanted)) {
+        if source.ends.get().is_some_and(|ends| ends.rule_out(wanted.range, wanted.begun)) {
             return Ok(None);
         }
         let file = match &source.held {
@@ -143,26 +135,10 @@ impl Snapshot {
         };
         if source.sealed && !wanted.is_all() {
             let ends = source.ends.get_or_init(|| Ends::of(&peek(&*file)));
-            if ends.rule_out(wanted) {
+            if ends.rule_out(wanted.range, wanted.begun) {
                 return Ok(None);
             }
         }
         Ok(Some(file))
-    }
-}
-
-impl Ends {
-    fn of(seen: &Peek) -> Self {
-        Self {
-            range: seen.footer.as_ref().and_then(|footer| footer.first.zip(footer.last)),
-            analysed: seen.position.and_then(|position| position.analysed),
-        }
-    }
-
-    fn rule_out(&self, wanted: &Wanted) -> bool {
-        let outside = self.range.is_some_and(|(first, last)| !wanted.range.touches(first, last));
-        // Records come after their packets: what was analysed up to before the flow began holds none of it.
-        let before = wanted.begun.zip(self.analysed).is_some_and(|(begun, analysed)| analysed <= begun);
-        outside || before
     }
 }

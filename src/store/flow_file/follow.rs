@@ -43,7 +43,7 @@ pub fn flow_sources(fs: &dyn Fs, layout: &Layout) -> io::Result<Vec<FlowSource>>
     // The growing one first: should it be rotated now, it is found again in the listing, and left out there.
     let growing = growing(fs, layout)?;
     let mut sources = sealed(fs, layout)?;
-    if let Some((number, file)) = growing {
+    if let Some(Growing { number, file, .. }) = growing {
         sources.retain(|source| source.number != number);
         let size = uninterrupted(|| file.len())?;
         sources.push(FlowSource { name: None, number, size, path: layout.flow_file(), file: Some(file) });
@@ -71,14 +71,21 @@ fn sealed(fs: &dyn Fs, layout: &Layout) -> io::Result<Vec<FlowSource>> {
     Ok(sources)
 }
 
-/// The growing file and its number; none if there is none, or none that can be read.
-fn growing(fs: &dyn Fs, layout: &Layout) -> io::Result<Option<(u64, Box<dyn FsFile>)>> {
+struct Growing {
+    number: u64,
+    /// That of its header: a service that ends leaves an empty file, for which the next one puts another of the same number.
+    id: String,
+    file: Box<dyn FsFile>,
+}
+
+/// The growing file; none if there is none, or none that can be read.
+fn growing(fs: &dyn Fs, layout: &Layout) -> io::Result<Option<Growing>> {
     let file = match uninterrupted(|| fs.open_read(&layout.flow_file())) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let number = peek(file.as_ref()).header.and_then(|header| header.number);
-    Ok(number.map(|number| (number, file)))
+    let header = peek(file.as_ref()).header;
+    Ok(header.and_then(|header| Some(Growing { number: header.number?, id: header.id, file })))
 }
 
 /// Follows the flow files from now on.
@@ -91,6 +98,7 @@ pub struct Follower {
 
 struct Following {
     number: u64,
+    id: String,
     file: Box<dyn FsFile>,
     bookmark: Bookmark,
 }
@@ -99,8 +107,8 @@ impl Follower {
     /// Begins at the end of what is there; without a growing file, at the beginning of the first one to come.
     pub fn new(fs: &dyn Fs, layout: &Layout) -> io::Result<Self> {
         let mut follower = Self::default();
-        if let Some((number, file)) = growing(fs, layout)? {
-            follower.at = Some(Following { number, file, bookmark: Bookmark::default() });
+        if let Some(growing) = growing(fs, layout)? {
+            follower.at = Some(Following::from(growing));
             follower.poll(fs, layout, |_, _| {})?;
         }
         Ok(follower)
@@ -116,14 +124,15 @@ impl Follower {
         loop {
             let growing = growing(fs, layout)?;
             let Some(at) = &mut self.at else {
-                let Some((number, file)) = growing else { return Ok(()) };
-                self.at = Some(Following { number, file, bookmark: Bookmark::default() });
+                let Some(growing) = growing else { return Ok(()) };
+                self.at = Some(growing.into());
                 continue;
             };
             // Read after the growing one was looked for: a file that is no longer the growing one is complete by now.
             at.read(&mut take)?;
             match growing {
-                Some((number, file)) if number > at.number => self.go_on(fs, layout, number, file)?,
+                Some(growing) if growing.number > at.number => self.go_on(fs, layout, growing)?,
+                Some(growing) if growing.id != at.id => self.at = Some(growing.into()),
                 _ => return Ok(()),
             }
         }
@@ -135,21 +144,32 @@ impl Follower {
     }
 
     /// To the next file: a sealed one, or the growing one.
-    fn go_on(&mut self, fs: &dyn Fs, layout: &Layout, number: u64, file: Box<dyn FsFile>) -> io::Result<()> {
-        let before = self.at.as_ref().map_or(0, |at| at.number);
-        let between =
-            sealed(fs, layout)?.into_iter().filter(|source| source.number > before && source.number < number);
-        let mut next = (number, file);
+    fn go_on(&mut self, fs: &dyn Fs, layout: &Layout, growing: Growing) -> io::Result<()> {
+        let (before, id) = self.at.as_ref().map_or((0, ""), |at| (at.number, at.id.as_str()));
+        let between = sealed(fs, layout)?
+            .into_iter()
+            .filter(|source| source.number >= before && source.number < growing.number);
+        let mut next = None;
         for source in between {
             let number = source.number;
-            if let Ok((file, _)) = source.open(fs) {
-                next = (number, file);
+            let Ok((file, _)) = source.open(fs) else { continue };
+            let found = peek(file.as_ref()).header.map(|header| header.id).unwrap_or_default();
+            // One of the number that was read last is another only if its header says so.
+            if number > before || found != id {
+                next = Some(Growing { number, id: found, file });
                 break;
             }
         }
-        self.overtaken += next.0 - before - 1;
-        self.at = Some(Following { number: next.0, file: next.1, bookmark: Bookmark::default() });
+        let next = next.unwrap_or(growing);
+        self.overtaken += next.number.saturating_sub(before + 1);
+        self.at = Some(next.into());
         Ok(())
+    }
+}
+
+impl From<Growing> for Following {
+    fn from(Growing { number, id, file }: Growing) -> Self {
+        Self { number, id, file, bookmark: Bookmark::default() }
     }
 }
 
