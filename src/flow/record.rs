@@ -77,6 +77,53 @@ impl Stretches {
     }
 }
 
+/// [`Stretches`] that are being gathered. As there is but one as a rule, the last lies here, and only those before on the heap.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Stretches", into = "Stretches")]
+pub struct Trail {
+    last: Option<Stretch>,
+    before: Option<Box<Stretches>>,
+}
+
+impl Trail {
+    /// Adds the record at `place`, as [`Stretches::add`] does.
+    #[inline]
+    pub fn add(&mut self, place: Place) -> bool {
+        let Some(last) = &mut self.last else {
+            self.last = Some(Stretch::at(place));
+            return true;
+        };
+        let full = self.before.as_ref().is_some_and(|before| before.0.len() + 1 >= MAX_STRETCHES);
+        if last.take(place, full) {
+            return true;
+        }
+        if !full {
+            let done = std::mem::replace(last, Stretch::at(place));
+            self.before.get_or_insert_default().0.push(done);
+        }
+        !full
+    }
+
+    /// As a list.
+    pub fn stretches(&self) -> Stretches {
+        let before = self.before.iter().flat_map(|before| &before.0);
+        Stretches(before.chain(&self.last).copied().collect())
+    }
+}
+
+impl From<Trail> for Stretches {
+    fn from(trail: Trail) -> Self {
+        trail.stretches()
+    }
+}
+
+impl From<Stretches> for Trail {
+    fn from(mut all: Stretches) -> Self {
+        let last = all.0.pop();
+        Self { last, before: (!all.0.is_empty()).then(|| Box::new(all)) }
+    }
+}
+
 /// A flow record. Its keys, in this order, are the format of flow files (`docs/FORMAT.md`) and of `tapkeep flows --json`; what
 /// is not known, or does not apply, is left out. Unknown keys are passed over when one is read.
 ///
