@@ -185,7 +185,9 @@ fn an_answer_without_files_says_where_it_looked_and_why_there() {
     let none = r#"{"nic":0,"kernel":0,"queue":0,"write":0,"analysis":0}"#;
     assert_eq!(
         said.out,
-        format!("{{\"files\":[],\"matched\":0,\"gaps\":[],\"from\":null,\"to\":null,\"losses\":{none}}}\n")
+        format!(
+            "{{\"files\":[],\"matched\":0,\"gaps\":[],\"from\":null,\"to\":null,\"losses\":{none},\"tap\":[],\"left\":0}}\n"
+        )
     );
     assert!(said.err.starts_with("tapkeep: note: no capture files in "), "{}", said.err);
     let said = ask_in(Path::new("/no/such/place"), &empty, &[]);

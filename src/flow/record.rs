@@ -386,7 +386,33 @@ pub mod stamp {
             #[test]
             fn stamps_are_written_as_chrono_writes_them(stamp: Nanos) {
                 let theirs = chrono::DateTime::from_timestamp_nanos(stamp).format("%Y-%m-%dT%H:%M:%S%.9fZ");
-                prop_assert_eq!(std::str::from_utf8(&text(stamp)).unwrap(), theirs.to_string());
+                let ours = text(stamp);
+                prop_assert_eq!(std::str::from_utf8(&ours).unwrap(), theirs.to_string());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Steps of up to three stretches' gap, in files that change now and then.
+        #[test]
+        fn a_trail_is_the_list_that_it_stands_for(steps in prop::collection::vec((0_u64..3 << 20, 0_u8..8), 0..64)) {
+            let (mut list, mut trail) = (Stretches::default(), Trail::default());
+            let mut place = Place { file: 1, offset: 24 };
+            for (step, turn) in steps {
+                place.offset += step;
+                if turn == 0 {
+                    place = Place { file: place.file + 1, offset: 24 };
+                }
+                prop_assert_eq!(list.add(place), trail.add(place));
+                prop_assert_eq!(&list, &trail.stretches());
+                prop_assert_eq!(&Trail::from(list.clone()), &trail);
             }
         }
     }
