@@ -45,6 +45,8 @@ pub(super) struct AskArgs {
 pub(super) struct Asked {
     pub analysis: Analysis,
     bounded: bool,
+    /// Whether files may have been left out that hold nothing of what is asked for: then nobody knows what all come to.
+    filtered: bool,
     /// The directory or the files that were looked into.
     place: String,
     now: Now,
@@ -61,6 +63,7 @@ impl AskArgs {
     ) -> Result<Asked> {
         let now = RealClock.now();
         let range = self.range.resolve(now.wall, &Local)?;
+        let filtered = !only.is_empty();
         let (layout, fs) = (Layout::new(&context.data_dir.path), RealFs::default());
         let question = Question {
             layout: &layout,
@@ -81,7 +84,7 @@ impl AskArgs {
         for note in &analysis.notes {
             out.note(note);
         }
-        Ok(Asked { analysis, bounded: range.is_bounded(), place, now })
+        Ok(Asked { analysis, bounded: range.is_bounded(), filtered, place, now })
     }
 
     /// How many rows of so many are shown in a table.
@@ -132,7 +135,7 @@ impl Asked {
 
     /// Whether there are packets to tell of; if not, why not is told.
     pub(super) fn has_packets(&self, out: &mut Output) -> bool {
-        if self.analysis.merged.total().packets > 0 {
+        if self.analysis.merged.total().packets > 0 || (self.filtered && self.analysis.files > 0) {
             return true;
         }
         let place = &self.place;
@@ -144,13 +147,10 @@ impl Asked {
         false
     }
 
-    /// The line above a table: what was counted, from when to when; how many packets that were only if all of them were.
-    pub(super) fn head(&self, what: &str, filtered: bool, out: &mut Output) -> Result<()> {
+    /// The line above a table: what was counted, from when to when.
+    pub(super) fn head(&self, what: &str, out: &mut Output) -> Result<()> {
         let Analysis { from, to, files, .. } = &self.analysis;
-        let packets = match filtered {
-            true => String::new(),
-            false => format!("{} in ", counted(self.analysis.merged.total().packets, "packet")),
-        };
+        let total = self.analysis.merged.total();
         let zone = zone_name(self.now.wall, &Local, std::env::var("TZ").ok());
         let range = match (from, to) {
             (Some(from), Some(to)) => {
@@ -158,6 +158,8 @@ impl Asked {
             }
             _ => String::new(),
         };
+        let packets =
+            if self.filtered { String::new() } else { format!("{} in ", counted(total.packets, "packet")) };
         out.line(format_args!("{what}: {packets}{}{range}", counted(*files as u64, "file")))?;
         Ok(())
     }

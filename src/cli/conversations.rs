@@ -57,7 +57,7 @@ pub(super) fn conversations(args: &ConversationsArgs, context: &Context, out: &m
         out.json(&asked.json(json!({"conversations": rows})))?;
     }
     if asked.has_packets(out) && !args.ask.json {
-        asked.head("Conversations", !args.filter.is_empty(), out)?;
+        asked.head("Conversations", out)?;
         let shown = args.ask.rows_of_table(rows.len());
         out.table(&table(&rows[..shown]))?;
         asked.foot(shown, rows.len(), exact, out)?;

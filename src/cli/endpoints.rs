@@ -92,7 +92,7 @@ pub(super) fn endpoints(args: &EndpointsArgs, context: &Context, out: &mut Outpu
         out.json(&asked.json(json!({"endpoints": rows})))?;
     }
     if asked.has_packets(out) && !args.ask.json {
-        asked.head(if eth { "Hardware addresses" } else { "Endpoints" }, args.is_filtered(), out)?;
+        asked.head(if eth { "Hardware addresses" } else { "Endpoints" }, out)?;
         let shown = args.ask.rows_of_table(rows.len());
         out.table(&table(&rows[..shown]))?;
         asked.foot(shown, rows.len(), exact, out)?;

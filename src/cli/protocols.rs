@@ -49,7 +49,7 @@ pub(super) fn protocols(args: &ProtocolsArgs, context: &Context, out: &mut Outpu
         out.json(&asked.json(json!({"packets": total.packets, "bytes": total.bytes, "protocols": rows})))?;
     }
     if asked.has_packets(out) && !args.ask.json {
-        asked.head("Protocols", false, out)?;
+        asked.head("Protocols", out)?;
         let tree = as_tree(&nodes.rows);
         let shown =
             args.ask.limit.filter(|&limit| limit > 0).map_or(tree.len(), |limit| limit.min(tree.len()));

@@ -138,6 +138,8 @@ struct Running {
     /// Bytes of captures analysed since the flow file was begun.
     captured: u64,
     folder: Folder,
+    /// The first packet of what is in `folder`, and the last that lies in a file.
+    folded: (Option<Place>, Option<Place>),
     saved: Option<Place>,
     /// The summary of the flow file that is on its way to its final name, where no capture files are written.
     unsaved: Option<Box<Encoded>>,
@@ -169,6 +171,7 @@ impl Running {
             nowhere,
             captured: 0,
             folder: Folder::default(),
+            folded: (None, None),
             saved: None,
             unsaved: None,
             lost: (0, 0),
@@ -326,22 +329,28 @@ impl Running {
 
     /// Counts packets that can be read no more: most often because retention was faster.
     fn give_up(&mut self, unread: &Unread, why: &str) {
-        let lost = Losses { analysis: Some(unread.packets), ..Losses::NONE };
-        warn!("{}: {} packets could not be analysed: {why}", unread.name, unread.packets);
+        let lost = Losses { analysis: unread.packets, ..Losses::NONE };
+        let packets = unread.packets.map_or("some".to_owned(), |packets| packets.to_string());
+        warn!("{}: {packets} packets could not be analysed: {why}", unread.name);
         self.setup.health.losses.add(&lost);
         self.setup.health.caught_up.add(unread.len());
         self.setup.writer.book(lost);
+        // Told once: a restart need not look for them again.
+        self.analysed = self.analysed.max(Some(Place { file: unread.name.number(), offset: unread.to }));
     }
 
     /// Takes what the stream has given.
     fn collect(&mut self) {
-        let fold = self.setup.fold && should_fold(self.setup.writer.size(), self.captured);
         for mut record in self.out.records.drain(..) {
             if !self.setup.saves {
                 record.captures = Stretches::default();
             }
-            if fold && is_lone_packet(&record) {
+            let folds = || self.setup.fold && should_fold(self.setup.writer.coming_size(), self.captured);
+            if is_lone_packet(&record) && folds() {
                 fold_record(&mut self.folder, &record);
+                let (first, last) = self.folded;
+                let first = first.into_iter().chain(record.id()).min();
+                self.folded = (first, last.max(record.captures.last_place()));
             } else if self.setup.writer.append(&record, record.captures.last_place()).is_err() {
                 self.setup.health.refused.add(1);
             }
@@ -353,7 +362,8 @@ impl Running {
                 Err(error) => warn!("keep finding {}: {error}", finding.id),
             }
         }
-        let oldest_open = self.setup.stream.oldest_open();
+        // What is folded and not written yet is made again after a crash.
+        let oldest_open = self.setup.stream.oldest_open().into_iter().chain(self.folded.0).min();
         self.setup.writer.set_position(Position { analysed: self.analysed, oldest_open });
     }
 
@@ -388,8 +398,9 @@ impl Running {
             return;
         }
         self.fold_due = now + FOLD;
+        let (_, last) = std::mem::take(&mut self.folded);
         for fold in self.folder.take() {
-            let _ = self.setup.writer.append_fold(&fold, None);
+            let _ = self.setup.writer.append_fold(&fold, last);
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, TrySendError, bounded};
 
 use super::health::Health;
 use crate::packet::Nanos;
@@ -45,8 +45,8 @@ pub(super) struct Unread {
     pub from: u64,
     /// Offset behind its last.
     pub to: u64,
-    /// Packets in it.
-    pub packets: u64,
+    /// Packets in it; `None` if nobody knows.
+    pub packets: Option<u64>,
 }
 
 impl Unread {
@@ -65,6 +65,8 @@ const STEP: Nanos = 1_000_000_000;
 /// The recorder's end.
 pub(super) struct Handover {
     works: Sender<Work>,
+    /// Whether what cannot be read back waits for room, as in a replay.
+    patient: bool,
     /// Blocks that the analyst holds, in the channel or in hand.
     held: Arc<AtomicUsize>,
     allowed: usize,
@@ -84,14 +86,21 @@ pub(super) struct Intake {
     back: BlockReturn,
 }
 
-/// Both ends, for a pool of `blocks`, of which the analyst may hold a quarter.
-pub(super) fn channel(blocks: usize, back: BlockReturn, health: Arc<Health>) -> (Handover, Intake) {
+/// Both ends, for a pool of `blocks`, of which the analyst may hold a quarter. `patient` if the recorder may wait for the analyst where
+/// there is nothing to read back: in a replay.
+pub(super) fn channel(
+    blocks: usize,
+    back: BlockReturn,
+    health: Arc<Health>,
+    patient: bool,
+) -> (Handover, Intake) {
     let allowed = (blocks / 4).max(1);
     let (sender, works) = bounded(allowed + SPARE);
     let held = Arc::new(AtomicUsize::new(0));
     let intake = Intake { works, held: Arc::clone(&held), back: back.clone() };
     let handover = Handover {
         works: sender,
+        patient,
         held,
         allowed,
         waiting: VecDeque::new(),
@@ -126,7 +135,7 @@ impl Handover {
             let packets = Tally::of(bytes, &block.format()).packets;
             let (name, from) = (piece.name, piece.offset);
             let to = from + bytes.len() as u64;
-            self.leave(Unread { name, durability: Some(piece.durability), from, to, packets });
+            self.leave(Unread { name, durability: Some(piece.durability), from, to, packets: Some(packets) });
         }
         self.back.put(block);
     }
@@ -136,6 +145,9 @@ impl Handover {
         self.lost(block.losses);
         if self.has_room() {
             return self.send_block(block, Vec::new());
+        }
+        if self.patient {
+            return self.send_patiently(block);
         }
         let lost = Losses { analysis: Some(block.tally().packets), ..Losses::NONE };
         self.health.losses.add(&lost);
@@ -199,6 +211,24 @@ impl Handover {
         }
     }
 
+    /// Waits for room, for nothing that waits too can be lost by it.
+    fn send_patiently(&mut self, block: Block) {
+        for work in self.waiting.drain(..) {
+            if self.works.send(work).is_err() {
+                break;
+            }
+        }
+        self.held.fetch_add(1, Ordering::Relaxed);
+        if let Err(SendError(work)) = self.works.send(Work::Block(block, Vec::new())) {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+            if let Work::Block(block, _) = work {
+                let lost = Losses { analysis: Some(block.tally().packets), ..Losses::NONE };
+                self.health.losses.add(&lost);
+                self.back.put(block);
+            }
+        }
+    }
+
     fn queue(&mut self, work: Work) {
         self.waiting.push_back(work);
         self.flush();
@@ -217,7 +247,7 @@ impl Handover {
         match self.waiting.back_mut() {
             Some(Work::Unread(before)) if follows(before, &unread) => {
                 before.to = unread.to;
-                before.packets += unread.packets;
+                before.packets = before.packets.zip(unread.packets).map(|(before, more)| before + more);
             }
             _ => self.waiting.push_back(Work::Unread(unread)),
         }

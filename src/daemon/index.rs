@@ -112,7 +112,9 @@ impl Running {
                 self.setup.index.put_summary(number, size, &summary);
                 if self.lacking.remove(&number).is_none() {
                     self.early.push_back((number, size));
-                    self.early.truncate(EARLY);
+                    if self.early.len() > EARLY {
+                        self.early.pop_front();
+                    }
                 }
             }
         }

@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use super::analyst::{self, AnalystLoop};
 use super::feed::{Feeder, Parcel, SPARE_PARCELS};
-use super::handover::{self, Handover};
+use super::handover::{self, Handover, Unread};
 use super::health::Health;
 use super::index::{self, IndexLoop};
 use super::keep::{self, KeepLoop, Message};
@@ -140,7 +140,7 @@ impl Pipeline {
         let (readable, salvaged) = bounded(0);
         running.start_keeper(&plan, data, messages, updates.clone(), readable)?;
         let health = Arc::clone(&running.health);
-        let (handover, works) = handover::channel(intake.blocks, intake.back.clone(), health);
+        let (handover, works) = handover::channel(intake.blocks, intake.back.clone(), health, !plan.live);
         running.start_analyst(&plan, data, works, salvaged, keeper_sender.clone(), updates)?;
         running.start_recorder(plan, data, intake, handover, rotation, keeper_sender)?;
         Ok(running)
@@ -288,6 +288,7 @@ impl Pipeline {
                     return analyst::pass_by(&intake);
                 }
             };
+            health.left.add(left.iter().map(Unread::len).sum());
             let (limits, fold) = (analysis.summary, analysis.fold);
             analyst::analyse(AnalystLoop {
                 intake,

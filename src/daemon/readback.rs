@@ -45,7 +45,7 @@ impl ReadBack {
         let mut packets = 0;
         while reader.offset() < self.rest.to {
             let Some((offset, frame)) = reader.next_record()? else {
-                self.rest.packets = self.rest.packets.saturating_sub(packets);
+                self.rest.packets = self.rest.packets.map(|rest| rest.saturating_sub(packets));
                 return Ok(Slice { over: true });
             };
             take(format, offset, &frame);
@@ -55,7 +55,7 @@ impl ReadBack {
                 break;
             }
         }
-        self.rest.packets = self.rest.packets.saturating_sub(packets);
+        self.rest.packets = self.rest.packets.map(|rest| rest.saturating_sub(packets));
         Ok(Slice { over: self.rest.from >= self.rest.to })
     }
 }

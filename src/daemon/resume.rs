@@ -13,7 +13,8 @@ use crate::detect::stream::Stream;
 use crate::packet::Place;
 use crate::store::SharedLedger;
 use crate::store::entry::{Act, Entry};
-use crate::store::flow_file::{FlowFileError, FlowWriter, Resumed};
+use crate::store::facts::CaptureFacts;
+use crate::store::flow_file::{FlowFileError, FlowWriter, Position, Resumed};
 use crate::store::format::FILE_HEADER;
 use crate::store::layout::Layout;
 use crate::store::names::{CaptureName, Role};
@@ -55,7 +56,6 @@ impl Resume {
             let seen = saved.place();
             stream.restore(saved.detectors, seen);
         }
-        let begin = resumed.position.read_from().unwrap_or_default();
         let captures = layout.captures();
         let listing = match fs.read_dir(&captures) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -65,7 +65,7 @@ impl Resume {
                 source,
             })?,
         };
-        Ok(Begin { writer, stream, left: stretches(&listing, &entries, begin, next_number) })
+        Ok(Begin { writer, stream, left: stretches(&listing, &entries, resumed.position, next_number) })
     }
 }
 
@@ -73,34 +73,55 @@ fn tell(resumed: &Resumed) {
     if let Some(facts) = &resumed.salvaged {
         warn!("salvaged {}: {} records", facts.name, facts.records);
     }
+    if resumed.missing > 0 {
+        warn!("{} flow records are too many to remember; their flows may be recorded again", resumed.missing);
+    }
     let lost: u64 = resumed.lost.iter().map(|range| range.end - range.start).sum();
     if lost > 0 {
         warn!("{lost} bytes of that flow file are damaged and left out");
     }
 }
 
-/// The captures from `begin` on that were there before this start.
-fn stretches(listing: &[fs::Entry], entries: &[Entry], begin: Place, next_number: u64) -> VecDeque<Unread> {
-    let packets: HashMap<_, _> = entries.iter().filter_map(|entry| packets(&entry.act)).collect();
-    let unread = |file: &fs::Entry| {
-        let (name, role) = CaptureName::parse(&file.name)?;
-        let is_there = matches!(role, Role::Sealed | Role::Part);
-        if !is_there || !(begin.file..next_number).contains(&name.number()) {
+/// The captures that were there before this start, from where they are to be read again; and those that are gone before they
+/// were analysed, so that reading them fails and is counted.
+fn stretches(
+    listing: &[fs::Entry],
+    entries: &[Entry],
+    position: Position,
+    next_number: u64,
+) -> VecDeque<Unread> {
+    let known: HashMap<_, _> = entries.iter().filter_map(|entry| capture(&entry.act)).collect();
+    let stretch = |name: CaptureName, begin: Place, size: u64| {
+        let number = name.number();
+        if !(begin.file..next_number).contains(&number) {
             return None;
         }
-        let from = if name.number() == begin.file { begin.offset } else { 0 }.max(FILE_HEADER as u64);
-        let packets = packets.get(&name.number()).copied().unwrap_or(0);
-        Some(Unread { name, durability: None, from, to: file.size, packets })
+        let from = if number == begin.file { begin.offset } else { 0 }.max(FILE_HEADER as u64);
+        let all = known.get(&number).filter(|facts| from == FILE_HEADER as u64 && facts.size == size);
+        let packets = all.map(|facts| facts.packets);
+        let unread = Unread { name, durability: None, from, to: size, packets };
+        Some(unread).filter(|unread| unread.len() > 0)
     };
-    let mut stretches: Vec<_> = listing.iter().filter_map(unread).filter(|unread| unread.len() > 0).collect();
+    let there: HashMap<_, _> = listing
+        .iter()
+        .filter_map(|file| Some((CaptureName::parse(&file.name)?, file.size)))
+        .filter(|((_, role), _)| matches!(role, Role::Sealed | Role::Part))
+        .map(|((name, _), size)| (name, size))
+        .collect();
+    let begin = position.read_from().unwrap_or_default();
+    let left = there.iter().filter_map(|(name, size)| stretch(*name, begin, *size));
+    let gone = known.values().filter(|facts| !there.contains_key(&facts.name));
+    // Where nothing was analysed yet, what is gone was evicted by a Tapkeep that had no analyst.
+    let gone = gone.filter_map(|facts| stretch(facts.name, position.analysed?, facts.size));
+    let mut stretches: Vec<_> = left.chain(gone).collect();
     stretches.sort_by_key(|unread| unread.name.number());
     stretches.into()
 }
 
-fn packets(act: &Act) -> Option<(u64, u64)> {
+fn capture(act: &Act) -> Option<(u64, &CaptureFacts)> {
     match act {
         Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture } => {
-            Some((capture.name.number(), capture.packets))
+            Some((capture.name.number(), capture))
         }
         _ => None,
     }

@@ -37,13 +37,14 @@ fn a_flood_of_one_packet_flows_is_bounded_and_counted() {
     write_pcap(&file, &flood());
     let mut command: Command = tapkeep(&["replay", "--data-dir"]);
     command.arg(&data).arg(&file).env(RUNTIME_DIR, dir.path()).env("TAPKEEP_FLOWS_TABLE_SIZE", "10000");
+    command.env("TAPKEEP_RECORDER_QUEUE_SIZE", "8MiB");
     let mut process = Process::start(&mut command);
     let mut memory = 0;
     wait_until("the replay to end", || {
         memory = memory.max(peak(&process));
         !process.is_running()
     });
-    assert!(memory > 0 && memory < 200 << 10, "{memory} KiB");
+    assert!(memory > 0 && memory < 256 << 10, "{memory} KiB");
     let list = ask(&data, &["list", "--all", "--json"]).ok().json();
     let files = list["files"].as_array().unwrap();
     let sum = |kind: &str, key: &str| -> u64 {

@@ -13,6 +13,7 @@ pub mod captures;
 pub mod clock;
 pub mod corpora;
 pub mod disk;
+pub mod held;
 pub mod net;
 pub mod pcap;
 pub mod process;

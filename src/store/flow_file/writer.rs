@@ -240,6 +240,11 @@ impl FlowWriter {
         }
     }
 
+    /// Bytes of the growing file once all is in it that was taken.
+    pub fn coming_size(&self) -> u64 {
+        self.size() + self.waiting_bytes as u64
+    }
+
     /// Whether so much waits that the analyst should take no more blocks for now.
     pub fn is_full(&self) -> bool {
         self.buffered() > SOFT
