@@ -221,6 +221,8 @@ struct Found {
 }
 
 impl Sink for Found {
+    const RECORDS: bool = false;
+
     fn record(&mut self, _: FlowRecord) {}
 
     fn finding(&mut self, finding: Finding) {

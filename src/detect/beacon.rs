@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::Worth;
 use super::local::is_shared;
 use super::talk::{self, HOUR, SECOND};
-use super::{Alerts, Bounded, Detector, Evidence, Finding, Key, Scene, Severity};
+use super::{Alerts, Bounded, Detector, Events, Evidence, Finding, Key, Scene, Severity};
 use crate::flow::record::EndReason;
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::addr::Addr;
@@ -408,6 +408,10 @@ fn is_asked_regularly(flow: &Flow) -> bool {
 impl Detector for Beacons {
     fn id(&self) -> &'static str {
         ID
+    }
+
+    fn events(&self) -> Events {
+        Events::BEGUN.and(Events::ENDED)
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, now: Nanos, scene: &Scene, alerts: &mut Alerts) {

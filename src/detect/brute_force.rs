@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::Worth;
 use super::credentials::basic_credentials;
 use super::talk::{self, MINUTE, Moments, Roles, SECOND};
-use super::{Alerts, Bounded, Detector, Evidence, Finding, Interest, Key, Scene, Seen, Severity};
+use super::{Alerts, Bounded, Detector, Events, Evidence, Finding, Interest, Key, Scene, Seen, Severity};
 use crate::flow::record::EndReason;
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::Nanos;
@@ -278,6 +278,10 @@ impl Detector for BruteForce {
         if refused {
             self.tried(flow, Sign::Refused(tcp.seq), &seen.arrival, alerts);
         }
+    }
+
+    fn events(&self) -> Events {
+        Events::ENDED
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, _: Nanos, _: &Scene, alerts: &mut Alerts) {

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::local::is_shared;
 use super::{
-    Alerts, Bounded, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, restored,
-    saved,
+    Alerts, Bounded, Detector, Events, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter,
+    restored, saved,
 };
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::addr::Addr;
@@ -219,6 +219,10 @@ impl Detector for Flood {
             Transport::Udp(_) if !is_shared(ip.dst) => self.datagram(seen, ip),
             _ => {}
         }
+    }
+
+    fn events(&self) -> Events {
+        Events::BEGUN.and(Events::ANSWERED).and(Events::REFUSED).and(Events::ESTABLISHED)
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, now: Nanos, _: &Scene, alerts: &mut Alerts) {

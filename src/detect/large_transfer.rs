@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::Worth;
 use super::local::is_shared;
 use super::talk::{self, HOUR};
-use super::{Alerts, Bounded, Detector, Evidence, Finding, Key, Scene, Severity};
+use super::{Alerts, Bounded, Detector, Events, Evidence, Finding, Key, Scene, Severity};
 use crate::flow::record::EndReason;
 use crate::flow::table::{Flow, FlowEvent, Side};
 use crate::packet::Nanos;
@@ -123,6 +123,10 @@ impl LargeTransfers {
 impl Detector for LargeTransfers {
     fn id(&self) -> &'static str {
         ID
+    }
+
+    fn events(&self) -> Events {
+        Events::ENDED
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, _: Nanos, scene: &Scene, alerts: &mut Alerts) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::Worth;
 use super::local::is_shared;
 use super::talk::{self, HOUR};
-use super::{Alerts, Bounded, Detector, Evidence, Finding, Key, Scene, Severity};
+use super::{Alerts, Bounded, Detector, Events, Evidence, Finding, Key, Scene, Severity};
 use crate::flow::table::{Flow, FlowEvent};
 use crate::packet::{Nanos, Place};
 
@@ -61,6 +61,10 @@ impl LongConnections {
 impl Detector for LongConnections {
     fn id(&self) -> &'static str {
         ID
+    }
+
+    fn events(&self) -> Events {
+        Events::ENDED
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, now: Nanos, scene: &Scene, alerts: &mut Alerts) {

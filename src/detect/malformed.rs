@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::finding::Evidence;
 use super::{
-    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, local, restored, saved,
+    Alerts, Detector, Events, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, local,
+    restored, saved,
 };
 use crate::flow::table::{Flow, FlowEvent};
 use crate::packet::Nanos;
@@ -386,6 +387,10 @@ impl Detector for Malformed {
     }
 
     /// Counts what followed a flow's first packet, by which its addresses were judged.
+    fn events(&self) -> Events {
+        Events::ENDED
+    }
+
     fn flow(&mut self, event: FlowEvent, flow: &Flow, _: Nanos, _: &Scene, alerts: &mut Alerts) {
         let FlowEvent::Ended(_) = event else { return };
         let further = flow.orig.packets.saturating_sub(u64::from(flow.part == 0));

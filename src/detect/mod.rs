@@ -1,11 +1,12 @@
 //! Detectors: packets and flows to findings. Each detector is one file; all state is bounded, and what reaches its bound is
 //! counted. Knows flows and packets; knows no disk.
 //!
-//! A detector says in [`Interest`] which packets it wants, is told of flow events, and raises findings at [`Alerts`], which
-//! suppresses repetitions for an hour, counting on.
+//! A detector says in [`Interest`] which packets and in [`Events`] which flow events it wants, and raises findings at
+//! [`Alerts`], which suppresses repetitions for an hour, counting on.
 
 mod alerts;
 pub mod arp;
+mod audience;
 pub mod beacon;
 mod bounded;
 pub mod brute_force;
@@ -151,6 +152,46 @@ impl Interest {
     }
 }
 
+/// Which flow events a detector wants to be told of; a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Events(pub u8);
+
+impl Events {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// [`FlowEvent::Begun`].
+    pub const BEGUN: Self = Self(1);
+    /// [`FlowEvent::Answered`].
+    pub const ANSWERED: Self = Self(1 << 1);
+    /// [`FlowEvent::Refused`].
+    pub const REFUSED: Self = Self(1 << 2);
+    /// [`FlowEvent::Established`].
+    pub const ESTABLISHED: Self = Self(1 << 3);
+    /// [`FlowEvent::Named`].
+    pub const NAMED: Self = Self(1 << 4);
+    /// [`FlowEvent::Ended`], whatever the reason.
+    pub const ENDED: Self = Self(1 << 5);
+
+    /// The one that happened.
+    #[inline]
+    pub const fn of(event: FlowEvent) -> Self {
+        match event {
+            FlowEvent::Begun => Self::BEGUN,
+            FlowEvent::Answered => Self::ANSWERED,
+            FlowEvent::Refused => Self::REFUSED,
+            FlowEvent::Established => Self::ESTABLISHED,
+            FlowEvent::Named => Self::NAMED,
+            FlowEvent::Ended(_) => Self::ENDED,
+        }
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 /// What a detector knows of where it is.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -197,7 +238,12 @@ pub trait Detector: Send {
         let _ = (seen, scene, alerts);
     }
 
-    /// Something happened to a flow.
+    /// The flow events that it wants.
+    fn events(&self) -> Events {
+        Events::NONE
+    }
+
+    /// A flow event that it wants.
     fn flow(&mut self, event: FlowEvent, flow: &Flow, now: Nanos, scene: &Scene, alerts: &mut Alerts) {
         let _ = (event, flow, now, scene, alerts);
     }

@@ -2,7 +2,7 @@
 //! payload counts, and only protocols that have a port of their own; those that agree on ports (RTP, BitTorrent, FTP's data…) or
 //! that everything runs over (TLS, HTTP on a port of nobody's) are left alone. Keeps nothing.
 
-use super::{Alerts, Detector, Finding, Key, Scene, Severity, filter};
+use super::{Alerts, Detector, Events, Finding, Key, Scene, Severity, filter};
 use crate::flow::table::{Flow, FlowEvent};
 use crate::packet::Nanos;
 use crate::packet::app::{App, Basis};
@@ -130,6 +130,10 @@ fn judge(app: App, port: u16) -> Option<(String, Severity)> {
 impl Detector for OddPort {
     fn id(&self) -> &'static str {
         ID
+    }
+
+    fn events(&self) -> Events {
+        Events::NAMED
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, _: Nanos, _: &Scene, alerts: &mut Alerts) {

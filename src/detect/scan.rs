@@ -12,7 +12,7 @@ mod source;
 use serde::{Deserialize, Serialize};
 
 use super::local::is_shared;
-use super::{Alerts, Bounded, Detector, Interest, Scene, Seen, restored, saved};
+use super::{Alerts, Bounded, Detector, Events, Interest, Scene, Seen, restored, saved};
 use crate::flow::key::Numbers;
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::addr::Addr;
@@ -149,6 +149,10 @@ impl Detector for Scan {
             2 => self.answered(arp.target.1, aim(arp.sender.1), seen.arrival.now),
             _ => {}
         }
+    }
+
+    fn events(&self) -> Events {
+        Events::BEGUN.and(Events::ANSWERED).and(Events::REFUSED)
     }
 
     fn flow(&mut self, event: FlowEvent, flow: &Flow, now: Nanos, _: &Scene, alerts: &mut Alerts) {

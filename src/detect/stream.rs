@@ -5,10 +5,11 @@
 
 use serde_json::{Map, Value};
 
+use super::audience::{self, Audience, numbers};
 use super::settings::{Settings, all};
 use super::tap::{Tap, TapHealth};
-use super::{Alerts, Detector, Finding, IgnoreRule, Interest, Scene, Seen};
-use crate::flow::record::FlowRecord;
+use super::{Alerts, Detector, Events, Finding, IgnoreRule, Interest, Scene, Seen};
+use crate::flow::record::{EndReason, FlowRecord};
 use crate::flow::table::{Arrival, Flow, FlowEvent, FlowTable, Side, TableCounts, Watcher};
 use crate::flow::time::StreamClock;
 use crate::packet::app::{App, Basis};
@@ -46,13 +47,15 @@ pub struct Stream {
     /// Stream time when time was last let pass.
     passed: Nanos,
     packets: u64,
+    /// Whether records are made of flows.
+    records: bool,
 }
 
 /// All but the table: what looks at flows while the table tells of them.
 struct Desk {
-    detectors: Vec<(Interest, Box<dyn Detector>)>,
-    /// What any of them wants.
-    interest: Interest,
+    detectors: Vec<Box<dyn Detector>>,
+    /// What they want.
+    audience: Audience,
     alerts: Alerts,
     scene: Scene,
     tap: Tap,
@@ -63,25 +66,35 @@ struct Desk {
 /// The desk while the table tells of flows.
 struct Watch<'a> {
     desk: &'a mut Desk,
-    records: &'a mut Vec<FlowRecord>,
+    /// None where nobody wants records.
+    records: Option<&'a mut Vec<FlowRecord>>,
 }
 
 impl Stream {
     /// With nothing seen yet.
     pub fn new(settings: &Settings) -> Self {
-        let detectors: Vec<_> =
-            all(settings).into_iter().map(|detector| (detector.interest(), detector)).collect();
-        let interest = detectors.iter().fold(Interest::NONE, |all, (interest, _)| all.and(*interest));
+        let detectors = all(settings);
+        debug_assert!(detectors.len() <= audience::MAX, "too many detectors");
+        let mut audience = Audience::default();
+        for (number, detector) in detectors.iter().enumerate() {
+            audience.add(number, detector.interest(), detector.events());
+        }
         let mut alerts = Alerts::default();
         alerts.ignore(settings.ignore.clone());
         let scene = Scene { local: settings.local_nets.clone(), ..Scene::default() };
         Self {
             clock: StreamClock::default(),
             table: FlowTable::new(settings.flows),
-            desk: Desk { detectors, interest, alerts, scene, tap: Tap::default(), asleep: None },
+            desk: Desk { detectors, audience, alerts, scene, tap: Tap::default(), asleep: None },
             passed: Nanos::MIN,
             packets: 0,
+            records: true,
         }
+    }
+
+    /// Makes no flow records from here on: for those who ask for findings alone.
+    pub fn leave_out_records(&mut self) {
+        self.records = false;
     }
 
     /// Takes a frame whose record lies at `place`.
@@ -117,7 +130,7 @@ impl Stream {
             self.desk.asleep = None;
         }
         self.desk.alerts.look_at(arrival);
-        let mut watch = Watch { desk: &mut self.desk, records: &mut out.records };
+        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut out.records) };
         let flow = self.table.packet(packet, &arrival, &mut watch);
         let captured = u32::try_from(frame.data.len()).unwrap_or(u32::MAX);
         let (flow, from_originator) = flow.map_or((None, true), |(flow, from)| (Some(flow), from));
@@ -141,12 +154,12 @@ impl Stream {
     /// Ends the stream: every flow ends, detectors judge by what there is, and every finding is told as it is.
     pub fn finish(&mut self, out: &mut Output) {
         let now = self.clock.now().unwrap_or_default();
-        let mut watch = Watch { desk: &mut self.desk, records: &mut out.records };
+        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut out.records) };
         self.table.finish(now, &mut watch);
         let Desk { detectors, alerts, scene, tap, .. } = &mut self.desk;
         scene.both_directions = !tap.health().one_direction;
         alerts.expire(now);
-        for (_, detector) in detectors {
+        for detector in detectors {
             detector.finish(now, scene, alerts);
         }
         alerts.tell_all();
@@ -156,7 +169,7 @@ impl Stream {
     /// The state of detectors and findings, for [`Stream::restore`]; flows are not in it (see [`Stream::resume`]).
     pub fn save(&self) -> Value {
         let mut state = Map::new();
-        for (_, detector) in &self.desk.detectors {
+        for detector in &self.desk.detectors {
             state.insert(detector.id().to_owned(), detector.save());
         }
         state.insert("findings".to_owned(), self.desk.alerts.save());
@@ -169,7 +182,7 @@ impl Stream {
     pub fn restore(&mut self, state: Value, seen: Option<Place>) {
         self.desk.asleep = seen;
         let Value::Object(mut state) = state else { return };
-        for (_, detector) in &mut self.desk.detectors {
+        for detector in &mut self.desk.detectors {
             if let Some(own) = state.swap_remove(detector.id()) {
                 detector.restore(own);
             }
@@ -198,13 +211,13 @@ impl Stream {
             flows: self.table.counts(),
             packets: self.packets,
             findings_saturated: self.desk.alerts.saturated(),
-            detectors_saturated: self.desk.detectors.iter().map(|(_, detector)| detector.saturated()).sum(),
+            detectors_saturated: self.desk.detectors.iter().map(|detector| detector.saturated()).sum(),
         }
     }
 
     /// Saturation by detector, where there is any.
     pub fn saturated(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let each = self.desk.detectors.iter().map(|(_, detector)| (detector.id(), detector.saturated()));
+        let each = self.desk.detectors.iter().map(|detector| (detector.id(), detector.saturated()));
         each.filter(|&(_, number)| number > 0)
     }
 
@@ -251,7 +264,7 @@ impl Stream {
     fn pass(&mut self, now: Nanos, out: &mut Output) {
         self.passed = now;
         self.desk.alerts.expire(now);
-        let mut watch = Watch { desk: &mut self.desk, records: &mut out.records };
+        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut out.records) };
         self.table.expire(now, &mut watch);
         if self.desk.asleep.is_some() {
             return;
@@ -260,7 +273,7 @@ impl Stream {
         tap.tick(now);
         scene.both_directions = !tap.health().one_direction;
         alerts.look_at_flow(None);
-        for (_, detector) in detectors {
+        for detector in detectors {
             detector.tick(now, scene, alerts);
         }
     }
@@ -270,13 +283,13 @@ impl Desk {
     /// Shows a packet to the detectors that want it.
     #[inline]
     fn packet(&mut self, seen: &Seen<'_>) {
-        let kinds = interest(seen);
-        if !kinds.meets(self.interest) {
+        let who = self.audience.of_packet(interest(seen));
+        if who == 0 {
             return;
         }
         self.alerts.look_at_flow(seen.flow.map(|flow| flow.id));
-        for (interest, detector) in &mut self.detectors {
-            if kinds.meets(*interest) {
+        for number in numbers(who) {
+            if let Some(detector) = self.detectors.get_mut(number) {
                 detector.packet(seen, &self.scene, &mut self.alerts);
             }
         }
@@ -292,24 +305,28 @@ impl Desk {
 
 impl Watcher for Watch<'_> {
     fn event(&mut self, event: FlowEvent, flow: &Flow, now: Nanos) {
-        let Desk { detectors, alerts, scene, tap, asleep, .. } = &mut *self.desk;
+        let Desk { detectors, audience, alerts, scene, tap, asleep } = &mut *self.desk;
         if asleep.is_none() {
             tap.flow(event, flow);
             alerts.look_at_flow(Some(flow.id));
-            for (_, detector) in detectors {
-                detector.flow(event, flow, now, scene, alerts);
+            for number in numbers(audience.of_event(Events::of(event))) {
+                if let Some(detector) = detectors.get_mut(number) {
+                    detector.flow(event, flow, now, scene, alerts);
+                }
             }
         }
         let FlowEvent::Ended(reason) = event else { return };
-        let mut record = flow.record(reason);
-        tap.record(flow, &record, scene.losing);
-        if let Some(ids) = alerts.of(flow.id) {
-            record.findings = ids.to_vec();
+        tap.ended(flow, scene.losing);
+        if let Some(records) = &mut self.records {
+            let mut record = flow.record(reason);
+            if let Some(ids) = alerts.of(flow.id) {
+                record.findings = ids.to_vec();
+            }
+            records.push(record);
         }
-        if record.last_part {
+        if reason != EndReason::Active {
             alerts.forget(flow.id);
         }
-        self.records.push(record);
     }
 }
 

@@ -14,7 +14,6 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use super::Seen;
-use crate::flow::record::FlowRecord;
 use crate::flow::table::{Flow, FlowEvent};
 use crate::packet::decode::{Net, Transport};
 use crate::packet::{NANOS_PER_SEC, Nanos};
@@ -139,13 +138,13 @@ impl Tap {
         }
     }
 
-    /// A record of a flow that was written; `losing` if we lose packets ourselves.
-    pub(super) fn record(&mut self, flow: &Flow, record: &FlowRecord, losing: bool) {
+    /// A flow, or a part of it, that is over; `losing` if we lose packets ourselves.
+    pub(super) fn ended(&mut self, flow: &Flow, losing: bool) {
         if flow.key.proto != 6 || losing || flow.orig.packets == 0 || flow.resp.packets == 0 {
             return;
         }
         self.payload[0] += flow.orig.payload + flow.resp.payload;
-        self.payload[1] += record.missed_bytes.unwrap_or(0);
+        self.payload[1] += flow.missed_bytes().unwrap_or(0);
     }
 
     /// Lets time pass.

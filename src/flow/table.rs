@@ -178,6 +178,11 @@ impl Flow {
         self.inner.tcp.history()
     }
 
+    /// TCP payload bytes of this part that are missing.
+    pub fn missed_bytes(&self) -> Option<u64> {
+        self.is_tcp().then_some(self.inner.missed)
+    }
+
     /// What is known of its application.
     pub fn facts(&self) -> Option<&Facts> {
         self.inner.known.facts()

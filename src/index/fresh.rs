@@ -16,6 +16,8 @@ use crate::sys::fs::Fs;
 
 /// What a fresh analysis gives, as it comes.
 pub trait Sink {
+    /// Whether it wants records; if not, none are made.
+    const RECORDS: bool = true;
     /// A flow record; its places are index numbers of own files, of others the number of the file in the list, from 1, and offsets
     /// as in a plain PCAP file.
     fn record(&mut self, record: FlowRecord);
@@ -31,14 +33,18 @@ pub trait Sink {
 ///
 /// # Errors
 /// If a file is not there or is no capture file.
-pub fn analyse(
+pub fn analyse<S: Sink>(
     layout: &Layout,
     fs: &dyn Fs,
     files: &[PathBuf],
     settings: &Settings,
-    sink: &mut impl Sink,
+    sink: &mut S,
 ) -> Result<Vec<String>, AnalysisError> {
-    let mut fresh = Fresh { stream: Stream::new(settings), out: Output::default(), sink, notes: Vec::new() };
+    let mut stream = Stream::new(settings);
+    if !S::RECORDS {
+        stream.leave_out_records();
+    }
+    let mut fresh = Fresh { stream, out: Output::default(), sink, notes: Vec::new() };
     for (at, path) in files.iter().enumerate() {
         match named(layout, fs, path)? {
             Named::Own(name) => {

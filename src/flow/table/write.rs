@@ -37,7 +37,7 @@ impl Flow {
             resp_bytes: self.resp.bytes,
             orig_payload_bytes: self.orig.payload,
             resp_payload_bytes: self.resp.payload,
-            missed_bytes: is_tcp.then_some(self.inner.missed),
+            missed_bytes: self.missed_bytes(),
             conn_state: self.conn_state(),
             history: is_tcp.then(|| self.history().to_owned()),
             orig_tcp_flags: is_tcp.then_some(self.orig.flags),
