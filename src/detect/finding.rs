@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::flow::record::Stretches;
+use crate::flow::record::{Stretches, Trail};
 use crate::flow::table::Arrival;
 use crate::packet::Nanos;
 use crate::packet::addr::{Addr, Mac};
@@ -216,7 +216,7 @@ impl Finding {
         Self {
             first_seen: evidence.first,
             last_seen: evidence.last,
-            captures: evidence.captures.clone(),
+            captures: evidence.captures.stretches(),
             ..self
         }
     }
@@ -230,7 +230,7 @@ pub struct Evidence {
     /// See `first`.
     pub last: Nanos,
     /// Where they lie.
-    pub captures: Stretches,
+    pub captures: Trail,
 }
 
 impl Evidence {
@@ -244,6 +244,6 @@ impl Evidence {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { first: Nanos::MAX, last: Nanos::MIN, captures: Stretches::default() }
+        Self { first: Nanos::MAX, last: Nanos::MIN, captures: Trail::default() }
     }
 }

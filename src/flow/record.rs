@@ -77,6 +77,53 @@ impl Stretches {
     }
 }
 
+/// [`Stretches`] that are being gathered. As there is but one as a rule, the last lies here, and only those before on the heap.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Stretches", into = "Stretches")]
+pub struct Trail {
+    last: Option<Stretch>,
+    before: Option<Box<Stretches>>,
+}
+
+impl Trail {
+    /// Adds the record at `place`, as [`Stretches::add`] does.
+    #[inline]
+    pub fn add(&mut self, place: Place) -> bool {
+        let Some(last) = &mut self.last else {
+            self.last = Some(Stretch::at(place));
+            return true;
+        };
+        let full = self.before.as_ref().is_some_and(|before| before.0.len() + 1 >= MAX_STRETCHES);
+        if last.take(place, full) {
+            return true;
+        }
+        if !full {
+            let done = std::mem::replace(last, Stretch::at(place));
+            self.before.get_or_insert_default().0.push(done);
+        }
+        !full
+    }
+
+    /// As a list.
+    pub fn stretches(&self) -> Stretches {
+        let before = self.before.iter().flat_map(|before| &before.0);
+        Stretches(before.chain(&self.last).copied().collect())
+    }
+}
+
+impl From<Trail> for Stretches {
+    fn from(trail: Trail) -> Self {
+        trail.stretches()
+    }
+}
+
+impl From<Stretches> for Trail {
+    fn from(mut all: Stretches) -> Self {
+        let last = all.0.pop();
+        Self { last, before: (!all.0.is_empty()).then(|| Box::new(all)) }
+    }
+}
+
 /// A flow record. Its keys, in this order, are the format of flow files (`docs/FORMAT.md`) and of `tapkeep flows --json`; what
 /// is not known, or does not apply, is left out. Unknown keys are passed over when one is read.
 ///
@@ -341,6 +388,31 @@ pub mod stamp {
                 let theirs = chrono::DateTime::from_timestamp_nanos(stamp).format("%Y-%m-%dT%H:%M:%S%.9fZ");
                 let ours = text(stamp);
                 prop_assert_eq!(std::str::from_utf8(&ours).unwrap(), theirs.to_string());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Steps of up to three stretches' gap, in files that change now and then.
+        #[test]
+        fn a_trail_is_the_list_that_it_stands_for(steps in prop::collection::vec((0_u64..3 << 20, 0_u8..8), 0..64)) {
+            let (mut list, mut trail) = (Stretches::default(), Trail::default());
+            let mut place = Place { file: 1, offset: 24 };
+            for (step, turn) in steps {
+                place.offset += step;
+                if turn == 0 {
+                    place = Place { file: place.file + 1, offset: 24 };
+                }
+                prop_assert_eq!(list.add(place), trail.add(place));
+                prop_assert!(list == trail.stretches());
+                prop_assert!(Trail::from(list.clone()) == trail);
             }
         }
     }

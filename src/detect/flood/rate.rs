@@ -173,7 +173,7 @@ impl Rate {
         let mut evidence = old.evidence;
         evidence.first = evidence.first.min(new.evidence.first);
         evidence.last = evidence.last.max(new.evidence.last);
-        for Stretch(file, from, to) in new.evidence.captures.0 {
+        for Stretch(file, from, to) in new.evidence.captures.stretches().0 {
             for offset in [from, to] {
                 evidence.captures.add(Place { file, offset });
             }
