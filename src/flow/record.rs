@@ -411,8 +411,8 @@ mod tests {
                     place = Place { file: place.file + 1, offset: 24 };
                 }
                 prop_assert_eq!(list.add(place), trail.add(place));
-                prop_assert_eq!(&list, &trail.stretches());
-                prop_assert_eq!(&Trail::from(list.clone()), &trail);
+                prop_assert!(list == trail.stretches());
+                prop_assert!(Trail::from(list.clone()) == trail);
             }
         }
     }
