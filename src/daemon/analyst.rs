@@ -17,7 +17,7 @@ use super::index::Update;
 use super::keep::Message;
 use super::readback::{ReadBack, Slice};
 use super::record::Slot;
-use super::saved::Saved;
+use super::saved;
 use super::synced::Synced;
 use crate::detect::stream::{Output, Stream};
 use crate::detect::{Finding, IgnoreRule, Severity};
@@ -474,8 +474,8 @@ impl Running {
         if self.analysed == self.saved {
             return;
         }
-        let state = Saved::new(self.analysed, self.setup.stream.save());
-        match state.write(self.setup.fs.as_ref(), &self.setup.layout) {
+        let AnalystLoop { stream, fs, layout, .. } = &self.setup;
+        match saved::write(stream, self.analysed, fs.as_ref(), layout) {
             Ok(()) => self.saved = self.analysed,
             Err(error) => warn!("save the state of the detectors: {error}; trying again in {SAVE:?}"),
         }

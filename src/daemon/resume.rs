@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::handover::Unread;
 use super::pipeline::Analysis;
-use super::saved::Saved;
+use super::saved;
 use crate::detect::stream::Stream;
 use crate::packet::Place;
 use crate::store::SharedLedger;
@@ -52,10 +52,7 @@ impl Resume {
         tell(&resumed);
         let mut stream = Stream::new(&analysis.stream);
         stream.resume(&resumed.records);
-        if let Some(saved) = Saved::read(fs.as_ref(), &layout) {
-            let seen = saved.place();
-            stream.restore(saved.detectors, seen);
-        }
+        saved::restore(&mut stream, fs.as_ref(), &layout);
         let captures = layout.captures();
         let listing = match fs.read_dir(&captures) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),

@@ -167,14 +167,23 @@ impl Stream {
         self.desk.tell(out);
     }
 
-    /// The state of detectors and findings, for [`Stream::restore`]; flows are not in it (see [`Stream::resume`]).
+    /// The state of detectors and findings, for [`Stream::restore`], one after the other, for each may be large; flows are not in it
+    /// (see [`Stream::resume`]).
+    pub fn save_each<E>(&self, mut take: impl FnMut(&str, Value) -> Result<(), E>) -> Result<(), E> {
+        for detector in &self.desk.detectors {
+            take(detector.id(), detector.save())?;
+        }
+        take("findings", self.desk.alerts.save())?;
+        take("tap", self.desk.tap.save())
+    }
+
+    /// All of [`Stream::save_each`] in one.
     pub fn save(&self) -> Value {
         let mut state = Map::new();
-        for detector in &self.desk.detectors {
-            state.insert(detector.id().to_owned(), detector.save());
-        }
-        state.insert("findings".to_owned(), self.desk.alerts.save());
-        state.insert("tap".to_owned(), self.desk.tap.save());
+        let _ = self.save_each(|id, of| {
+            state.insert(id.to_owned(), of);
+            Ok::<_, ()>(())
+        });
         Value::Object(state)
     }
 
@@ -182,18 +191,27 @@ impl Stream {
     /// are not shown to them again.
     pub fn restore(&mut self, state: Value, seen: Option<Place>) {
         self.desk.asleep = seen;
-        let Value::Object(mut state) = state else { return };
-        for detector in &mut self.desk.detectors {
-            if let Some(own) = state.swap_remove(detector.id()) {
-                detector.restore(own);
+        let Value::Object(state) = state else { return };
+        state.into_iter().for_each(|(id, of)| self.restore_one(&id, of));
+    }
+
+    /// Takes one part of what [`Stream::save_each`] gave.
+    pub fn restore_one(&mut self, id: &str, state: Value) {
+        match id {
+            "findings" => self.desk.alerts.restore(state),
+            "tap" => self.desk.tap.restore(state),
+            _ => {
+                let detector = self.desk.detectors.iter_mut().find(|detector| detector.id() == id);
+                if let Some(detector) = detector {
+                    detector.restore(state);
+                }
             }
         }
-        if let Some(findings) = state.swap_remove("findings") {
-            self.desk.alerts.restore(findings);
-        }
-        if let Some(tap) = state.swap_remove("tap") {
-            self.desk.tap.restore(tap);
-        }
+    }
+
+    /// The detectors have seen all packets before this place: these are not shown to them again.
+    pub fn has_seen(&mut self, before: Option<Place>) {
+        self.desk.asleep = before;
     }
 
     /// Tells of records that were written before a restart: see [`FlowTable::resume`].

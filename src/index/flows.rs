@@ -118,11 +118,9 @@ fn read(
 ) -> io::Result<bool> {
     let sealed = source.name.is_some();
     let (file, len) = source.open(question.fs)?;
-    if sealed {
-        if Ends::of(&peek(&*file)).rule_out(question.range, question.begun) {
-            look.skipped += 1;
-            return Ok(true);
-        }
+    if sealed && Ends::of(&peek(&*file)).rule_out(question.range, question.begun) {
+        look.skipped += 1;
+        return Ok(true);
     }
     read_all(question, &*file, len, finders, look, take)
 }

@@ -199,8 +199,11 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
+/// Addresses, ports and payload.
+type Second<'a> = (Addr, Addr, Option<(u16, u16)>, Option<&'a [u8]>);
+
 /// What etherparse, which knows neither tunnels nor lengths on the wire, makes of a frame: addresses, ports and the payload.
-fn by_etherparse(data: &[u8]) -> Option<(Addr, Addr, Option<(u16, u16)>, Option<&[u8]>)> {
+fn by_etherparse(data: &[u8]) -> Option<Second<'_>> {
     let sliced = LaxSlicedPacket::from_ethernet(data).ok()?;
     let (src, dst): (IpAddr, IpAddr) = match sliced.net? {
         LaxNetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
