@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "analyst/clock.rs"]
+mod clock;
 #[path = "analyst/flood.rs"]
 mod flood;
 #[path = "analyst/index.rs"]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::support::answers::{assert_same_flows, count, lines};
+use super::support::answers::{assert_same_flows, count, lines, packets_of};
 use super::support::corpora::{captures, corpora};
 use super::support::service::ask;
 use super::{ask_file, flows, replay};
@@ -75,7 +75,7 @@ fn every_capture_replayed_answers_as_the_file_and_as_tshark() {
         let of_file = ask_file(&["flows", "--json", "--limit", "0"], std::slice::from_ref(capture));
         let of_file = lines(of_file);
         assert_eq!(without_places(&recorded), without_places(&of_file), "{name}: flows");
-        let list = all(&data, "list");
+        let list = ask(&data, &["list", "--kind", "capture", "--json"]).ok().json();
         assert!(
             list["files"].as_array().unwrap().iter().all(|file| file["losses"]["analysis"] == 0),
             "{list}"
@@ -184,4 +184,24 @@ fn findings_of_a_replay_are_those_of_the_file() {
         found += ours.len();
     }
     assert!(found > 10, "{found} findings");
+}
+
+#[test]
+fn a_replay_without_captures_waits_for_the_analyst() {
+    let Some(corpora) = corpora() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["load-echo-loopback.pcap.gz", "mix-office.pcap"].map(|name| corpora.join(name));
+    let variables =
+        [("SAVE_PCAP", "false"), ("TAPKEEP_RECORDER_QUEUE_SIZE", "1MiB"), ("TAPKEEP_FLOWS_FOLD", "false")];
+    for _ in 0..2 {
+        replay(dir.path(), &files, &variables).ok();
+    }
+    let packets = |records: &[Value]| records.iter().map(packets_of).sum::<u64>();
+    let of_files = lines(ask_file(&["flows", "--json", "--limit", "0"], &files));
+    let recorded = flows(dir.path());
+    assert_eq!(packets(&recorded), 2 * packets(&of_files));
+    assert_eq!(recorded.len(), 2 * of_files.len());
+    let listed = ask(dir.path(), &["list", "--kind", "flows", "--json"]).ok().json();
+    let lost = listed["files"].as_array().unwrap().iter().map(|file| file["losses"]["analysis"].as_u64());
+    assert_eq!(lost.flatten().sum::<u64>(), 0, "{listed}");
 }
