@@ -80,6 +80,11 @@ enum Kind {
     Dhcp,
 }
 
+const ALL: [Kind; KINDS] =
+    [Kind::Syn, Kind::Icmp, Kind::IcmpImpossible, Kind::UdpFlow, Kind::UdpPacket, Kind::Fragment, Kind::Dhcp];
+
+const KINDS: usize = 7;
+
 /// To whom; nobody for the rate of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Target {
@@ -98,20 +103,67 @@ const BULK: u64 = 64;
 #[derive(Debug)]
 pub struct Flood {
     limits: Limits,
-    rates: Bounded<Target, Rate>,
+    rates: Rates,
+}
+
+/// Rates by target. Those of all lie apart, for each packet counts there too.
+#[derive(Debug, Serialize, Deserialize)]
+struct Rates {
+    each: Bounded<Target, Rate>,
+    /// By kind: when one was counted last, and the rate.
+    all: [(Nanos, Rate); KINDS],
+}
+
+impl Rates {
+    fn new(targets: usize) -> Self {
+        Self { each: Bounded::new(targets, KEEP), all: Default::default() }
+    }
+
+    /// The rate of a target, begun anew if nothing came for long.
+    fn entry(&mut self, target: Target, now: Nanos) -> &mut Rate {
+        if target.dst.is_some() {
+            return self.each.entry(target, now, Rate::default);
+        }
+        let (touched, rate) = &mut self.all[target.kind as usize];
+        if now.saturating_sub(*touched) > KEEP {
+            *rate = Rate::default();
+        }
+        *touched = now;
+        rate
+    }
+
+    /// The rate of a target, if there is one that is not too old.
+    fn get_mut(&mut self, target: &Target, now: Nanos) -> Option<&mut Rate> {
+        if target.dst.is_some() {
+            return self.each.get_mut(target, now);
+        }
+        let (touched, rate) = &mut self.all[target.kind as usize];
+        (now.saturating_sub(*touched) <= KEEP).then(|| {
+            *touched = now;
+            rate
+        })
+    }
+
+    /// Those that have something to judge.
+    fn open(&mut self) -> impl Iterator<Item = (Target, &mut Rate)> {
+        let each = self.each.iter_mut().map(|(&target, rate)| (target, rate));
+        let all = ALL.into_iter().zip(&mut self.all);
+        let all = all.map(|(kind, (_, rate))| (Target { kind, dst: None, port: 0 }, rate));
+        each.chain(all).filter(|(_, rate)| rate.open)
+    }
 }
 
 impl Flood {
     /// With nothing counted.
     pub fn new(limits: Limits) -> Self {
-        let rates = Bounded::new(limits.targets, KEEP);
+        let rates = Rates::new(limits.targets);
         Self { limits, rates }
     }
 
     fn sent(&mut self, kind: Kind, arrival: &Arrival, src: Subject, dst: (Addr, u16), by: u32) {
         let whom = Subject::Ip(dst.0);
         for target in [Target { kind, dst: Some(dst.0), port: dst.1 }, Target { kind, dst: None, port: 0 }] {
-            self.rates.entry(target, arrival.now, Rate::default).sent(arrival, src, whom, by);
+            self.rates.entry(target, arrival.now).sent(arrival, src, whom, by);
         }
     }
 
@@ -125,8 +177,7 @@ impl Flood {
 
     fn judge(&mut self, now: Nanos, over: bool, scene: &Scene, alerts: &mut Alerts) {
         let Self { limits, rates } = self;
-        let mut open: Vec<_> =
-            rates.iter_mut().filter(|(_, rate)| rate.open).map(|(key, rate)| (*key, rate)).collect();
+        let mut open: Vec<_> = rates.open().collect();
         // Targets before the total, and the same order in every run.
         open.sort_unstable_by_key(|(key, _)| (key.dst.is_none(), *key));
         let mut told = BTreeSet::new();
@@ -214,7 +265,7 @@ impl Detector for Flood {
             Transport::Udp(ports) if ports.src == 68 && ports.dst == 67 => {
                 let src = seen.packet.macs.map_or(src, |macs| Subject::Mac(macs.src));
                 let target = Target { kind: Kind::Dhcp, dst: None, port: 0 };
-                self.rates.entry(target, arrival.now, Rate::default).sent(arrival, src, Subject::Anyone, 1);
+                self.rates.entry(target, arrival.now).sent(arrival, src, Subject::Anyone, 1);
             }
             Transport::Udp(_) if !is_shared(ip.dst) => self.datagram(seen, ip),
             _ => {}
@@ -249,7 +300,7 @@ impl Detector for Flood {
     }
 
     fn saturated(&self) -> u64 {
-        self.rates.saturated()
+        self.rates.each.saturated()
     }
 
     fn save(&self) -> serde_json::Value {
@@ -257,8 +308,9 @@ impl Detector for Flood {
     }
 
     fn restore(&mut self, state: serde_json::Value) {
-        if let Some(rates) = restored(state) {
-            self.rates.take(rates);
+        if let Some(Rates { each, all }) = restored(state) {
+            self.rates.each.take(each);
+            self.rates.all = all;
         }
     }
 }

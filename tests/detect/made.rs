@@ -338,7 +338,7 @@ fn memory_is_bounded_under_random_keys_and_a_slow_scanner_stays_known() {
     assert!(wire.stream.counts().detectors_saturated > 0);
     let state = wire.stream.save();
     let sources = state["port_scan"].as_array().unwrap().len();
-    let rates = state["flood"].as_array().unwrap().len();
+    let rates = state["flood"]["each"].as_array().unwrap().len();
     assert!(sources <= settings.scan.sources && rates <= settings.flood.targets, "{sources}, {rates}");
     let found = wire.end_of("port_scan");
     assert!(

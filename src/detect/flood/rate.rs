@@ -12,7 +12,7 @@ const SLOT: Nanos = 100_000_000;
 const SLOTS_OF_SECOND: i64 = 10;
 
 /// Slots that are kept: a second, the second in which its answers come, and the one until it is judged.
-const SLOTS: usize = 32;
+const SLOTS: i64 = 32;
 
 /// What came within a slot.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -66,6 +66,7 @@ struct Lot {
 /// The rate at which something comes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Rate {
+    /// Those in which something came, the latest last: most rates have few.
     slots: Vec<Slot>,
     /// What came since a flood was told or the last lot was put by, and that lot: a flood is judged two seconds late.
     new: Lot,
@@ -94,14 +95,13 @@ fn epoch(time: Nanos) -> i64 {
 impl Rate {
     fn slot(&mut self, time: Nanos) -> &mut Slot {
         let epoch = epoch(time);
-        if self.slots.is_empty() {
-            self.slots = vec![Slot::default(); SLOTS];
+        if self.slots.last().is_none_or(|last| last.epoch != epoch) {
+            let place = |epoch: i64| epoch.rem_euclid(SLOTS);
+            self.slots.retain(|slot| place(slot.epoch) != place(epoch));
+            self.slots.push(Slot { epoch, ..Slot::default() });
         }
-        let slot = &mut self.slots[epoch.rem_euclid(SLOTS as i64) as usize];
-        if slot.epoch != epoch {
-            *slot = Slot { epoch, ..Slot::default() };
-        }
-        slot
+        let last = self.slots.len() - 1;
+        &mut self.slots[last]
     }
 
     /// So many came.
@@ -120,8 +120,7 @@ impl Rate {
     /// So many of those that came at `time` were answered, in one way and the other.
     pub(super) fn good(&mut self, time: Nanos, by: [u32; 2]) {
         let number = epoch(time);
-        let Some(slot) = self.slots.get_mut(number.rem_euclid(SLOTS as i64) as usize) else { return };
-        if slot.epoch == number {
+        if let Some(slot) = self.slots.iter_mut().rev().find(|slot| slot.epoch == number) {
             for (good, by) in slot.good.iter_mut().zip(by) {
                 *good = good.saturating_add(by);
             }
