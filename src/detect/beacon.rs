@@ -77,19 +77,28 @@ struct Series {
     first: Nanos,
     last: Nanos,
     count: u64,
+    /// Bytes that the source sent in the first connection that is over.
+    sent: Option<u64>,
+    /// What more than one connection needs; most services see but one.
+    course: Option<Box<Course>>,
+    /// The latest connection's first packet: stamp, file and offset.
+    latest: (Nanos, u64, u64),
+    by_port_known: bool,
+    /// How many connections there were when it was judged last.
+    judged: u64,
+    /// As what it was told last.
+    told: Option<Severity>,
+}
+
+/// How connections followed each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Course {
     /// Stream times at which the latest connections began.
     starts: Vec<Nanos>,
     /// Bytes that the source sent in the latest connections that are over.
     sizes: Vec<u64>,
     histogram: Histogram,
-    /// The latest connection's first packet: stamp, file and offset.
-    latest: (Nanos, u64, u64),
-    by_port_known: bool,
     evidence: Evidence,
-    /// How many connections there were when it was judged last.
-    judged: u64,
-    /// As what it was told last.
-    told: Option<Severity>,
 }
 
 impl Worth for Series {
@@ -203,47 +212,72 @@ fn regularity(mut values: Vec<i64>) -> (f64, f64) {
 }
 
 impl Series {
-    fn new(now: Nanos, since: Nanos) -> Self {
+    fn new(now: Nanos) -> Self {
         Self {
             first: now,
             last: now,
             count: 0,
-            starts: Vec::new(),
-            sizes: Vec::new(),
-            histogram: Histogram::new(since),
+            sent: None,
+            course: None,
             latest: (0, 0, 0),
             by_port_known: false,
-            evidence: Evidence::default(),
             judged: 0,
             told: None,
         }
     }
 
-    fn add(&mut self, now: Nanos, arrival: &Arrival) {
+    /// A connection begins; the stream began at `since`.
+    fn add(&mut self, now: Nanos, since: Nanos, arrival: &Arrival) {
+        if self.count > 0 {
+            let course = self.course(since);
+            keep(&mut course.starts, now);
+            course.histogram.add(now);
+            course.evidence.add(arrival);
+        }
         self.last = now;
         self.count += 1;
-        if self.starts.len() >= KEPT {
-            self.starts.remove(0);
-        }
-        self.starts.push(now);
-        self.histogram.add(now);
         self.latest = (arrival.at, arrival.place.file, arrival.place.offset);
-        self.evidence.add(arrival);
     }
 
-    fn ended(&mut self, sent: u64) {
-        if self.sizes.len() >= KEPT {
-            self.sizes.remove(0);
+    /// A connection is over.
+    fn ended(&mut self, sent: u64, since: Nanos) {
+        if self.sent.is_some() {
+            keep(&mut self.course(since).sizes, sent);
+        } else {
+            self.sent = Some(sent);
+            self.course.iter_mut().for_each(|course| keep(&mut course.sizes, sent));
         }
-        self.sizes.push(sent);
     }
 
-    fn score(&self, now: Nanos, since: Nanos) -> Score {
+    /// The course; if there was none, with the one connection that there is.
+    fn course(&mut self, since: Nanos) -> &mut Course {
+        let Self { first, sent, latest: (at, file, offset), .. } = *self;
+        self.course.get_or_insert_with(|| {
+            let mut histogram = Histogram::new(since);
+            histogram.add(first);
+            let mut evidence = Evidence::default();
+            evidence.add(&Arrival { at, place: Place { file, offset }, ..Arrival::default() });
+            Box::new(Course { starts: vec![first], sizes: sent.into_iter().collect(), histogram, evidence })
+        })
+    }
+}
+
+/// Adds to the latest.
+fn keep<T>(list: &mut Vec<T>, latest: T) {
+    if list.len() >= KEPT {
+        list.remove(0);
+    }
+    list.push(latest);
+}
+
+impl Course {
+    /// Of a series whose connections began from `first` to `last`.
+    fn score(&self, (first, last): (Nanos, Nanos), now: Nanos, since: Nanos) -> Score {
         let intervals = self.starts.windows(2).map(|two| two[1] - two[0]).collect();
         let (intervals, interval) = regularity(intervals);
         let sizes = self.sizes.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
         let observed = now.saturating_sub(since).clamp(1, HOUR * BINS as Nanos);
-        let covered = self.last.saturating_sub(self.first).min(observed);
+        let covered = last.saturating_sub(first).min(observed);
         let mut histogram = self.histogram.clone();
         histogram.reach(now);
         Score {
@@ -306,8 +340,8 @@ impl Beacons {
             }
         }
         let arrival = alerts.of_flow(flow);
-        let series = self.series.entry(service, now, || Series::new(now, since));
-        series.add(now, &arrival);
+        let series = self.series.entry(service, now, || Series::new(now));
+        series.add(now, since, &arrival);
         if let Some(key) = series.told.map(|severity| key(service, severity)) {
             let counted = alerts.count_on(&key, &arrival, 1, 0.0);
             series.judged += u64::from(counted);
@@ -326,11 +360,11 @@ impl Beacons {
         let Some(series) = self.series.get_mut(&service, now) else { return };
         if series.count < u64::from(limits.connections)
             || series.last.saturating_sub(series.first) < limits.least_span
-            || series.sizes.is_empty()
         {
             return;
         }
-        let score = series.score(now, since);
+        let Some(course) = series.course.as_deref().filter(|course| !course.sizes.is_empty()) else { return };
+        let score = course.score((series.first, series.last), now, since);
         let total = score.total();
         if total < limits.low || score.interval < limits.least_interval {
             return;
@@ -374,7 +408,7 @@ impl Beacons {
         let finding = Finding::new(severity, "T1071", summary)
             .port(port)
             .measure(total, limits.low)
-            .evidence(&series.evidence)
+            .evidence(&course.evidence)
             .filter(talk::service(src, dst, proto, port));
         let key = key(service, severity);
         let count = if alerts.is_active(&key) { fresh } else { series.count };
@@ -423,8 +457,9 @@ impl Detector for Beacons {
         match event {
             FlowEvent::Begun => self.begun(service, flow, now, scene, alerts),
             FlowEvent::Ended(reason) if reason != EndReason::Active => {
+                let since = self.since.unwrap_or(now);
                 if let Some(series) = self.series.get_mut(&service, now) {
-                    series.ended(talk::bytes(flow).0);
+                    series.ended(talk::bytes(flow).0, since);
                     series.by_port_known |= is_asked_regularly(flow);
                 }
             }

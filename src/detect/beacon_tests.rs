@@ -1,5 +1,6 @@
 use super::super::dialogue::{MS, Made, S, brief, in_corpus, loud, random};
 use super::*;
+use crate::flow::record::Stretch;
 
 const US: [u8; 4] = [192, 168, 1, 5];
 const THEM: [u8; 4] = [203, 0, 113, 9];
@@ -106,17 +107,47 @@ fn regularity_is_ritas() {
 }
 
 #[test]
+fn a_course_begun_late_knows_the_first_connection() {
+    let at = |second: i64, offset| Arrival {
+        at: second * S,
+        now: second * S,
+        place: Place { file: 1, offset },
+        ..Arrival::default()
+    };
+    // The first may end before the second begins, or after.
+    for early in [true, false] {
+        let mut series = Series::new(7 * S);
+        series.add(7 * S, 2 * S, &at(7, 24));
+        if early {
+            series.ended(10, 2 * S);
+        }
+        assert!(series.course.is_none());
+        series.add(9 * S, 2 * S, &at(9, 99));
+        if !early {
+            series.ended(10, 2 * S);
+        }
+        series.ended(20, 2 * S);
+        let course = series.course.as_deref().unwrap();
+        assert_eq!((&course.starts[..], &course.sizes[..]), (&[7 * S, 9 * S][..], &[10, 20][..]));
+        assert_eq!((course.evidence.first, course.evidence.last), (7 * S, 9 * S));
+        assert_eq!(course.evidence.captures.stretches().0, [Stretch(1, 24, 99)]);
+        assert_eq!(course.histogram.bins.iter().sum::<u32>(), 2);
+    }
+}
+
+#[test]
 fn series_are_bounded_and_survive_a_restart() {
     let mut detector = Beacons::new(Limits { pairs: 16, shared: 16, ..Limits::default() });
     let arrival = Arrival::default();
     for number in 0..100 {
         let other = Addr::v4([203, 0, 113, number]);
-        let series = detector.series.entry((Addr::v4(US), other, 443, 6), 0, || Series::new(0, 0));
+        let series = detector.series.entry((Addr::v4(US), other, 443, 6), 0, || Series::new(0));
         for at in 0..200 {
-            series.add(at, &arrival);
-            series.ended(1);
+            series.add(at, 0, &arrival);
+            series.ended(1, 0);
         }
-        assert!(series.starts.len() <= KEPT && series.sizes.len() <= KEPT);
+        let course = series.course.as_ref().unwrap();
+        assert_eq!((course.starts.len(), course.sizes.len()), (KEPT, KEPT));
         detector.users.entry(other, 0, Users::default);
     }
     assert!(detector.series.len() <= 16 && detector.users.len() <= 16 && detector.saturated() >= 168);
