@@ -15,6 +15,9 @@ pub(super) const MAX_TRIES: usize = 64;
 /// From so many tries on, pairs are also remembered as bits, so that one that fell out is not counted as new when tried again.
 const BITS_FROM: usize = 32;
 
+/// Tries for which room is kept though there are none.
+const SPARE: usize = 4;
+
 /// The most hosts and ports that are remembered as having answered.
 const MAX_GOOD: usize = 16;
 
@@ -214,13 +217,13 @@ impl Tries {
     }
 
     pub(super) fn get_mut(&mut self, aim: Aim) -> Option<&mut Try> {
-        self.list.iter_mut().find(|each| each.aim == aim)
+        self.list.iter_mut().rev().find(|each| each.aim == aim)
     }
 
-    /// Forgets a try that was answered.
+    /// Forgets a try that was answered: one of the latest, as a rule.
     pub(super) fn remove(&mut self, aim: Aim) {
         let known = self.bits.as_mut().is_some_and(|bits| bits.clear(aim.bit()));
-        if let Some(at) = self.list.iter().position(|each| each.aim == aim) {
+        if let Some(at) = self.list.iter().rposition(|each| each.aim == aim) {
             let gone = self.list.swap_remove(at);
             self.fresh = self.fresh.saturating_sub(u64::from(gone.at >= self.since));
         } else if known {
@@ -238,7 +241,10 @@ impl Tries {
     pub(super) fn expire(&mut self, before: Nanos) {
         self.list.retain(|each| each.at >= before);
         if self.list.is_empty() {
-            *self = Self::default();
+            // Room for a few tries is kept, for the next ones as a rule come soon.
+            let mut list = std::mem::take(&mut self.list);
+            list.shrink_to(SPARE);
+            *self = Self { list, ..Self::default() };
         }
     }
 }
