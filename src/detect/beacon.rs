@@ -2,7 +2,7 @@
 //!
 //! RITA's score (<https://github.com/activecm/rita>, `analysis/beacons`): the mean of four numbers from 0 to 1: regularity of
 //! the intervals, regularity of the bytes sent, the part of the observed time that is covered, and the evenness of a
-//! histogram of 24 bins over it. RITA sorts the day's connections; here the latest [`KEPT`] of each (source,
+//! histogram of 24 bins over it. RITA sorts the day's connections; here the latest `KEPT` of each (source,
 //! destination, port, protocol) stand for them. The histogram's bins double in width, up to an hour, so that any
 //! length of stream up to a day fits; then it slides.
 //!

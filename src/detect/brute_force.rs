@@ -3,7 +3,7 @@
 //! Two signs, each by the application that the flow is known as, on any port: a login that the server refuses in the clear (also
 //! several in one session), and, where the answer is encrypted, short sessions of near-equal size in which the server sends no
 //! more than an exchange of keys and a refusal. Bounded: [`Limits::pairs`] of (client, server, port), the latest
-//! [`KEPT`] tries of each.
+//! `KEPT` tries of each.
 
 use memchr::memmem;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 //!
 //! Per client, distinct registered domains answered with NXDOMAIN within a sliding window; graver when most of them look
 //! generated. Names within one registered domain count once, single labels (a browser's probes for a lying resolver) and local names not at all. Bounded:
-//! [`Limits::clients`], the latest [`KEPT`] names of each.
+//! [`Limits::clients`], the latest `KEPT` names of each.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 //!
 //! Counted per client and registered domain, or client and server where a name has no parent: distinct names within a sliding
 //! window. Two signs: long names of high entropy, or very many distinct names that are hardly ever asked twice. Left alone: `*.arpa`, local suffixes,
-//! lists of addresses (see [`super::domains`]), mDNS, LLMNR, NBNS. Bounded: [`Limits::parents`], the latest [`KEPT`]
+//! lists of addresses (see `domains`), mDNS, LLMNR, NBNS. Bounded: [`Limits::parents`], the latest `KEPT`
 //! names of each.
 
 use serde::{Deserialize, Serialize};

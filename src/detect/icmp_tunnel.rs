@@ -5,7 +5,7 @@
 //! a reply whose data differ; a further request of the same identifier and number with other data; a reply that nobody asked for
 //! (of a pair that asks); large data, different each time, without a pattern.
 //!
-//! Bounded: [`Limits::pairs`] pairs, of each the latest [`KEPT`] requests as hashes.
+//! Bounded: [`Limits::pairs`] pairs, of each the latest `KEPT` requests as hashes.
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};

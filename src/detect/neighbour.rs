@@ -1,5 +1,5 @@
 //! Neighbour discovery abused: an IPv6 address that two hardware addresses claim, a machine that denies others theirs
-//! [`nd_spoof`], and routers that should not be one [`rogue_ra`]. Only what a neighbour can have sent counts: hop limit 255
+//! `nd_spoof`, and routers that should not be one `rogue_ra`. Only what a neighbour can have sent counts: hop limit 255
 //! (RFC 4861 6.1.2, 7.1).
 
 use serde::{Deserialize, Serialize};

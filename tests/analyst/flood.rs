@@ -15,7 +15,7 @@ fn flood() -> Vec<Packet> {
     let mut packets = Vec::new();
     for n in 0..FLOWS {
         let mut data = frame(n, 60, &[]);
-        data[26..30].copy_from_slice(&[10, 1, (n % 5_000 >> 8) as u8, (n % 5_000) as u8]);
+        data[26..30].copy_from_slice(&[10, 1, ((n % 5_000) >> 8) as u8, (n % 5_000) as u8]);
         data[30..34].copy_from_slice(&(0x0b00_0000 + n as u32).to_be_bytes());
         data[34..36].copy_from_slice(&(1_024 + (n % 60_000) as u16).to_be_bytes());
         packets.push(Packet::whole(1_735_655_452 + (n / 100_000) as u32, (n % 100_000) as u32 * 10, data));

@@ -32,7 +32,7 @@ impl Kind for Decimal {
     }
 }
 
-/// A list, at most [`List::MOST`] long: each item is looked at for each of many packets.
+/// A list, at most `List::MOST` long: each item is looked at for each of many packets.
 #[derive(Debug)]
 pub struct List<K>(pub K);
 

@@ -20,7 +20,7 @@ pub struct Settings {
     /// longest idle timeout.
     pub reach: Nanos,
     /// Whether footers get a summary from the analyst, since no captures are written. A file then ends only by
-    /// [`FlowWriter::rotate`], or at twice its size.
+    /// `FlowWriter::rotate`, or at twice its size.
     pub summaries: bool,
 }
 
