@@ -10,15 +10,16 @@ PREFIX  ?= /usr/local
 SYSCONF ?= /etc
 NEED    := scripts/install-packages
 SHELLS  := scripts/demo scripts/install-packages .ci/run
-PYTHONS := scripts/traffic scripts/check-dependencies benches/live benches/writeback \
+PYTHONS := scripts/traffic fuzz/seeds scripts/check-dependencies scripts/protocol-agreement benches/live benches/offline benches/writeback \
            tests/support/digest.py tests/support/ordeal.py
+FUZZ    := 20
 
 # Where a machine builds, a test that cannot run is a failure, not a skip.
 ifneq ($(CI),)
 export TAPKEEP_TEST_REQUIRE := 1
 endif
 
-.PHONY: help build demo test lint audit bench bench-writeback doc install uninstall clean
+.PHONY: help build demo test lint audit fuzz bench bench-offline bench-writeback doc install uninstall clean
 
 help: ## Tell what can be made
 	@printf 'make TARGET, with TARGET one of\n\n'
@@ -56,9 +57,22 @@ bench: build ## Measure live capture against dumpcap and tcpdump (as root, about
 	@$(NEED) bench
 	@benches/live --binary $(BIN) $(BENCH)
 
+bench-offline: build ## Measure the analysis of captures against tshark, softflowd and others, and queries (about 10 minutes)
+	@$(NEED) bench
+	@benches/offline --binary $(BIN) $(BENCH)
+
 bench-writeback: build ## Measure the age of the oldest unsynced packet on a slow disk (as root, half a minute)
 	@$(NEED) bench
 	@benches/writeback --binary $(BIN) $(BENCH)
+
+fuzz: export CARGO_PROFILE_RELEASE_LTO = off
+fuzz: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+fuzz: ## Fuzz the decoder, the importers and the JSONB reader (a nightly toolchain; FUZZ=20 seconds each)
+	@$(NEED) rust build fuzz
+	@cargo fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	fuzz/seeds $(or $(TAPKEEP_CORPORA),../shared/corpora)
+	cargo +nightly fuzz build
+	for target in decode import jsonb; do cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ) -max_len=65536; done
 
 doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
 	$(CARGO) doc --locked --no-deps --document-private-items

@@ -6,9 +6,10 @@
 //! - [`cli`]: one file a command.
 //! - [`config`]: what was typed, as a validated configuration.
 //! - [`daemon`]: the service: threads, wiring, health.
-//! - [`flow`]: the codec of flow records and of the ledger.
+//! - [`detect`]: findings, one file a detector. Bounded.
+//! - [`flow`]: flows, summaries, and the codec of both.
 //! - [`index`]: the database of files, a cache.
-//! - [`packet`]: what a packet is. Pure.
+//! - [`packet`]: what a packet is, layer by layer. Pure.
 //! - [`store`]: the files of the data directory.
 //! - [`sys`]: the seams to the machine.
 
@@ -16,6 +17,7 @@ pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod detect;
 pub mod flow;
 pub mod index;
 pub mod packet;

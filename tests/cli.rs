@@ -102,7 +102,7 @@ fn list_is_as_it_was() {
         (&["list", "--since", "14:31:52", "--until", "14:32:00"], 3),
         (&["list", "--since", "2024-12-31 14:33:21", "--until", "2024-12-31 14:33:22"], 0),
         (&["list", "--since", "2025-01-02"], 3),
-        (&["list", "--all", "--json"], 0),
+        (&["list", "--all", "--json", "--kind", "capture"], 0),
     ] {
         let said = ask(&data, args);
         assert_eq!(said.code, Some(code), "{args:?}: {}", said.stderr);
@@ -276,7 +276,7 @@ fn json_is_valid_in_every_case() {
         assert!(said.json().is_object(), "{line}");
         assert_eq!(said.text().lines().count(), 1, "{line}: one document, on a line of its own");
     }
-    let listed = ask(&data, &["list", "--json"]).ok().json();
+    let listed = ask(&data, &["list", "--json", "--kind", "capture"]).ok().json();
     assert_eq!((&listed["matched"], &listed["files"][0]["packets"]), (&json!(1), &json!(3)));
     let status = ask(&data, &["status", "--json"]).json();
     let losses = json!({ "nic": null, "kernel": null, "queue": null, "write": null, "analysis": null });

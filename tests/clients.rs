@@ -109,7 +109,7 @@ fn list_and_extract_answer_while_files_end_all_the_time() {
     let out = stage.dir.path().join("extract.pcap");
     let (mut listed, mut extracted, mut asked) = (0, 0, 0);
     while asked < 5 || listed < 100 {
-        let answer = service.ask(&["list", "--json"]).ok();
+        let answer = service.ask(&["list", "--json", "--kind", "capture"]).ok();
         let numbers = indices(&answer.json());
         let whole = numbers.iter().copied().eq(1..=numbers.len() as u64);
         assert!(whole && numbers.len() >= listed, "{numbers:?} after {listed}: {}", answer.stderr);
@@ -124,7 +124,7 @@ fn list_and_extract_answer_while_files_end_all_the_time() {
     let arrived = ebb(&stage, sending);
     service.ask(&["extract", "-w", out.to_str().unwrap()]).ok();
     assert_same_packets(&tcpdump_packets(&out), &arrived);
-    let list = service.ask_json(&["list", "--json"]);
+    let list = service.ask_json(&["list", "--json", "--kind", "capture"]);
     let counts = list["files"].as_array().unwrap().iter().map(|file| file["packets"].as_u64().unwrap());
     assert_eq!(counts.sum::<u64>(), arrived.len() as u64);
     assert_eq!(service.stop().code, Some(0));

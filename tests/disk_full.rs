@@ -130,7 +130,7 @@ fn a_full_disk_costs_packets_and_their_number_is_known() {
         wait_for_drops(&service);
         assert!(service.process.is_running());
         // A full disk also stops the index; the files answer.
-        let list = service.ask(&["list", "--json"]).ok().json();
+        let list = service.ask(&["list", "--json", "--kind", "capture"]).ok().json();
         let there: HashSet<_> = captures::finished(&bench.data()).into_iter().collect();
         assert!(there.len() <= list["files"].as_array().unwrap().len());
         bench.disk.unfill();
@@ -225,7 +225,7 @@ fn a_disk_that_turns_read_only_is_waited_for() {
     // nothing but a new mount can make it writable again.
     must("mount", &["-o", "remount,abort", bench.disk.path().to_str().unwrap()]);
     wait_for_drops(&service);
-    let list = service.ask(&["list", "--json"]).ok().json();
+    let list = service.ask(&["list", "--json", "--kind", "capture"]).ok().json();
     assert!(list["files"].as_array().unwrap().len() >= sealed.len(), "it answers from what is there: {list}");
     assert!(service.process.is_running());
     drop(sending);

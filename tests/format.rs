@@ -61,7 +61,12 @@ fn the_reader_in_the_document_reads_what_we_read() {
                 Act::Stop { losses: Losses { kernel: Some(u64::MAX), ..Losses::UNKNOWN } },
                 Act::Gap { from: Some(-1), duration_ms: 5, reason: text.to_owned() },
                 Act::ClockStep { by_ms: -1500 },
-                Act::Compacted { boot: String::new(), ages: vec![(1, 2), (3, 4)], highest: 3 },
+                Act::Compacted {
+                    boot: String::new(),
+                    ages: vec![(1, 2), (3, 4)],
+                    flow_ages: vec![(5, 6)],
+                    highest: 3,
+                },
             ])
             .unwrap();
     }

@@ -69,8 +69,10 @@ fn bounce(stage: &Stage, reason: &str, away: impl FnOnce(), back: impl FnOnce())
     stage.send(&mix(500, 500), PACE);
     wait_for_packets(&stage.data_dir(), 1_000);
 
-    wait_until("the gap", || service.ask_json(&["list", "--json"])["gaps"].as_array().unwrap().len() == 1);
-    let gap = service.ask_json(&["list", "--json"])["gaps"][0].take();
+    wait_until("the gap", || {
+        service.ask_json(&["list", "--json", "--kind", "capture"])["gaps"].as_array().unwrap().len() == 1
+    });
+    let gap = service.ask_json(&["list", "--json", "--kind", "capture"])["gaps"][0].take();
     assert!(gap["reason"].as_str().unwrap().contains(reason), "{gap}");
     let duration = Duration::from_millis(gap["duration_ms"].as_u64().unwrap());
     assert!(duration >= AWAY && duration <= longest, "{duration:?} of at most {longest:?}");
@@ -85,7 +87,7 @@ fn bounce(stage: &Stage, reason: &str, away: impl FnOnce(), back: impl FnOnce())
     );
     assert_eq!(service.stop().code, Some(0));
     assert_same_packets(&packets(&sealed(&stage.data_dir())), &mix(0, 1_000));
-    let list = ask(&stage.data_dir(), &["list", "--json"]).ok().json();
+    let list = ask(&stage.data_dir(), &["list", "--json", "--kind", "capture"]).ok().json();
     assert_eq!((&list["losses"]["kernel"], &list["losses"]["queue"]), (&0.into(), &0.into()));
 }
 

@@ -61,7 +61,7 @@ fn what_could_be_seen_when_it_was_killed_is_in_one_file_afterwards() {
     let indices: Vec<_> = files.iter().map(|file| number(file)).collect();
     assert!(indices.windows(2).all(|pair| pair[0] < pair[1]), "{indices:?}");
 
-    let list = support::service::ask(&data, &["list", "--json"]).ok().json();
+    let list = support::service::ask(&data, &["list", "--json", "--kind", "capture"]).ok().json();
     let listed = list["files"].as_array().unwrap();
     assert_eq!(listed.len(), files.len());
     assert!(listed.iter().any(|file| file["state"] == "salvaged"));

@@ -56,7 +56,7 @@ fn every_frame_is_kept_once_in_order_across_rotations() {
         assert_eq!(file.file_name().unwrap(), name.as_str());
     }
     assert_eq!(state["losses"]["kernel"], 0);
-    let list = support::service::ask(&stage.data_dir(), &["list", "--json"]).ok().json();
+    let list = support::service::ask(&stage.data_dir(), &["list", "--json", "--kind", "capture"]).ok().json();
     let listed: Vec<_> = list["files"].as_array().unwrap().iter().map(|file| &file["packets"]).collect();
     let counted: Vec<_> = files.iter().map(|file| capinfos_count(file)).collect();
     assert_eq!(listed, counted);
@@ -77,7 +77,7 @@ fn a_single_packet_can_be_read_soon() {
     let files = growing(&stage.data_dir());
     assert_eq!((files.len(), sealed(&stage.data_dir()).len()), (1, 0));
     assert_same_packets(&tcpdump_packets(&files[0]), &mix(0, 2));
-    let list = service.ask_json(&["list", "--json"]);
+    let list = service.ask_json(&["list", "--json", "--kind", "capture"]);
     assert_eq!((&list["files"][0]["state"], &list["files"][0]["packets"]), (&"recording".into(), &2.into()));
     assert_eq!(service.stop().code, Some(0));
 }

@@ -52,7 +52,7 @@ fn check(data: &Path, losses: &Value, lost: u64) {
     let expected: Vec<Packet> = numbers.iter().map(|seq| sent[*seq as usize].clone()).collect();
     assert_same_packets(&kept, &expected);
 
-    let list = ask(data, &["list", "--json"]).ok().json();
+    let list = ask(data, &["list", "--json", "--kind", "capture"]).ok().json();
     let listed = list["files"].as_array().unwrap();
     for cause in ["kernel", "queue", "write"] {
         let booked: u64 = listed.iter().map(|file| number(&file["losses"][cause])).sum();

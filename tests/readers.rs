@@ -56,7 +56,7 @@ impl Place {
 
     /// A member of the group is answered without a complaint.
     fn check_reader(&self, sent: &[Packet], running: bool) {
-        let list = self.ask_as(READER, &["list", "--json"]).ok();
+        let list = self.ask_as(READER, &["list", "--json", "--kind", "capture"]).ok();
         assert_eq!(list.stderr, "");
         let files = list.json()["files"].take();
         let total: u64 = files.as_array().unwrap().iter().map(|file| file["packets"].as_u64().unwrap()).sum();

@@ -124,7 +124,7 @@ fn the_searches_of_the_readme_work_as_printed() {
         }
         tried += 1;
     }
-    assert!(tried >= 8, "only {tried} searches found in README.md");
+    assert!(tried >= 3, "only {tried} searches found in README.md");
 }
 
 /// Every whole `tapkeep` command that the README prints, in a block or between backticks, without pipes and remarks.
@@ -141,7 +141,22 @@ fn commands(readme: &str) -> Vec<String> {
         };
         let command = text[at..].split(['|', '#']).next().unwrap().trim();
         let word = command.split_whitespace().nth(1).unwrap_or_default();
-        let known = ["run", "replay", "list", "extract", "hold", "release", "status", "config", "index"];
+        let known = [
+            "run",
+            "replay",
+            "list",
+            "extract",
+            "hold",
+            "release",
+            "status",
+            "config",
+            "index",
+            "protocols",
+            "endpoints",
+            "conversations",
+            "flows",
+            "suspicious",
+        ];
         if known.contains(&word) && !command.contains('…') {
             found.push(command.to_owned());
         }
@@ -158,6 +173,7 @@ fn the_commands_of_the_readme_are_understood_and_do_what_they_can_here() {
     let data = replayed(dir.path());
     let program = Path::new(env!("CARGO_BIN_EXE_tapkeep")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    std::fs::copy(data.join("pcaps").join(CAPTURE), dir.path().join("FILE")).unwrap();
     let commands = commands(&readme());
     for command in &commands {
         let line = command.replace("/srv/backup/tapkeep", data.to_str().unwrap());
@@ -193,6 +209,8 @@ fn the_settings_table_of_the_readme_is_that_of_the_program() {
     let cell = |text: Option<&str>, none: &str| text.filter(|t| !t.is_empty()).unwrap_or(none).to_owned();
     let mut known: Vec<Vec<String>> = tapkeep::config::keys::KEYS
         .iter()
+        // The detectors' are in docs/DETECTORS.md.
+        .filter(|key| !key.toml().is_some_and(|path| path.starts_with("detect.")))
         .map(|key| {
             let none = if key.env() == "WIRESHARK_FILTER" { "empty" } else { "none" };
             vec![key.env().to_owned(), cell(key.toml(), "—"), cell(Some(&key.default_text()), none)]

@@ -53,7 +53,7 @@ fn replay(data_dir: &Path, files: &[&Path]) -> Answer {
 }
 
 fn listed(data_dir: &Path) -> Vec<Value> {
-    ask(data_dir, &["list", "--json"]).ok().json()["files"].as_array().unwrap().clone()
+    ask(data_dir, &["list", "--json", "--kind", "capture"]).ok().json()["files"].as_array().unwrap().clone()
 }
 
 /// The sealed files, each judged sound by capinfos; nothing else is left.

@@ -60,6 +60,6 @@ pub(super) fn config(args: &ConfigArgs, common: &Common, out: &mut Output) -> Re
 
 /// What `show` says in JSON of a configuration that cannot be read; `check` always has an answer.
 pub(super) fn empty(args: &ConfigArgs) -> Option<Value> {
-    let empty = || json!({ "data_dir": null, "data_dir_from": null, "settings": [] });
+    let empty = || json!({ "data_dir": null, "data_dir_from": null, "settings": [], "ignore": [] });
     matches!(args.what, What::Show { json: true }).then(empty)
 }

@@ -1,5 +1,6 @@
 //! `tapkeep extract`: packets by time, BPF filter and file, as one PCAP stream.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,20 +11,23 @@ use chrono::Local;
 use clap::Args;
 
 use super::output::{Exit, Output, UsageError};
+use super::select::{SelectArgs, Selection};
 use super::table::counted;
 use super::time::RangeArgs;
 use super::{Context, read_ledger};
 use crate::capture::filter::Filter;
 use crate::capture::replay::{End as ImportEnd, Import};
+use crate::index::query as index;
 use crate::index::view::Viewer;
-use crate::packet::{Frame, LinkType, MAX_SNAPLEN, Precision};
-use crate::store::format::{Format, RecordHeader};
+use crate::packet::{Frame, LinkType, MAX_SNAPLEN, Place, Precision};
+use crate::store::facts::CaptureFacts;
+use crate::store::format::{FILE_HEADER, Format, RECORD_HEADER, RecordHeader};
 use crate::store::layout::Layout;
 use crate::store::names::{CaptureName, Role};
 use crate::store::range::TimeRange;
 use crate::store::scan::{End, Reader};
 use crate::sys::clock::{Clock, RealClock};
-use crate::sys::fs::{Fs, FsFile, RealFs};
+use crate::sys::fs::{FsFile, RealFs};
 
 /// What `extract` is asked.
 #[derive(Debug, Args)]
@@ -31,13 +35,17 @@ use crate::sys::fs::{Fs, FsFile, RealFs};
 Examples:
   tapkeep extract --last 5m -w last.pcap
   tapkeep extract --since 14:30 --until 14:45 host 10.0.0.7 and tcp port 443 | wireshark -k -i -
-  tapkeep extract --file capture_20241231_143052_0001.pcap udp port 53 | tshark -r -")]
+  tapkeep extract --file capture_20241231_143052_0001.pcap udp port 53 | tshark -r -
+  tapkeep extract --flow 42-1048600 | wireshark -k -i -
+  tapkeep extract --finding port_scan-42-1048600 -w evidence.pcap")]
 pub(super) struct ExtractArgs {
     /// Only from this capture file: a name of the data directory, or the path of any pcap or pcapng file; repeatable
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     range: RangeArgs,
+    #[command(flatten)]
+    select: SelectArgs,
     /// Write to FILE, readable by you alone; "-" is standard output, which is the default, and never a terminal
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     write: Option<PathBuf>,
@@ -79,7 +87,9 @@ pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -
     let expression = args.filter.join(" ");
     // Wrong words are told before any file is looked at.
     Filter::compile(&expression, LinkType::ETHERNET).map_err(|error| UsageError(error.to_string()))?;
-    let extraction = Extraction { layout: Layout::new(&context.data_dir.path), fs: RealFs::default(), range };
+    let (layout, fs) = (Layout::new(&context.data_dir.path), RealFs::default());
+    let selection = Selection::new(&args.select, &args.files, &layout, &fs, context)?;
+    let mut extraction = Extraction { layout, fs, range, selection };
     let sources = extraction.sources(args, context, out)?;
     let kinds = extraction.survey(&sources, out)?;
     let format = Format {
@@ -95,7 +105,7 @@ pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -
         found?
     } else {
         let path = args.write.as_deref().unwrap_or(Path::new("-"));
-        extraction.to_file(path, format, &sources, &filter, out)?
+        extraction.write_file(path, format, &sources, &filter, out)?
     };
     if !sources.is_empty() {
         let [packets, bytes] = [(found.packets, "packet"), (found.bytes, "byte")].map(|(n, t)| counted(n, t));
@@ -104,15 +114,38 @@ pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -
     }
     Ok(match found {
         Found { damaged: true, .. } => Exit::Damaged,
-        Found { packets: 0, .. } if range.is_bounded() || !expression.trim().is_empty() => Exit::NothingLeft,
+        Found { packets: 0, .. }
+            if range.is_bounded() || !expression.trim().is_empty() || !args.select.is_empty() =>
+        {
+            Exit::NothingLeft
+        }
         _ => Exit::Ok,
     })
+}
+
+/// Writes the packets of these findings to a file.
+pub(super) fn findings(
+    args: SelectArgs,
+    files: &[PathBuf],
+    path: &Path,
+    context: &Context,
+    out: &mut Output,
+) -> Result<Exit> {
+    let args = ExtractArgs {
+        files: files.to_vec(),
+        range: RangeArgs::default(),
+        select: args,
+        write: Some(path.to_owned()),
+        filter: Vec::new(),
+    };
+    extract(&args, context, out)
 }
 
 struct Extraction {
     layout: Layout,
     fs: RealFs,
     range: TimeRange,
+    selection: Selection,
 }
 
 impl Extraction {
@@ -130,16 +163,32 @@ impl Extraction {
             (Some(first), Some(last)) => self.range.touches(first, last),
             _ => false,
         };
+        let strange = self.strangers();
         let rows = view.rows.iter().filter(|row| row.evicted.is_none());
+        let may_be_in = |facts: &&CaptureFacts| {
+            let number = facts.name.number();
+            !self.selection.leaves_out(number) && strange.get(&number) != Some(&facts.size)
+        };
         let sources: Vec<_> = rows
             .map(|row| &row.facts)
             .filter(|facts| may_hold(facts.first, facts.last))
+            .filter(may_be_in)
             .map(|facts| Source::Own(facts.name))
             .collect();
         if sources.is_empty() {
             out.note(self.nothing(view.rows.len(), context));
         }
         Ok(sources)
+    }
+
+    /// Finished files, and their lengths, that hold nothing of what is asked for, as the index knows.
+    fn strangers(&self) -> BTreeMap<u64, u64> {
+        let probes = self.selection.probes();
+        let filters =
+            (!probes.is_empty()).then(|| index::Reader::open(&self.layout.index()).ok()?.filters().ok());
+        let strange = filters.flatten().unwrap_or_default().into_iter();
+        let strange = strange.filter(|(_, _, filter)| !probes.iter().any(|probe| filter.may_hold(*probe)));
+        strange.map(|(number, size, _)| (number, size)).collect()
     }
 
     /// Why there is nothing to look into.
@@ -174,14 +223,8 @@ impl Extraction {
         Ok(Source::Foreign(file.to_owned()))
     }
 
-    /// Opens a capture file under its final name or, while it grows, the other.
     fn open(&self, name: CaptureName) -> io::Result<(Box<dyn FsFile>, Role)> {
-        let open = |role| {
-            let file = self.fs.open_read(&self.layout.captures().join(name.file_name(role)));
-            file.map(|file| (file, role))
-        };
-        // Sealed between the two looks, it is under its final name again.
-        open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
+        self.layout.open_capture(&self.fs, name)
     }
 
     /// What the sources hold. Several link types do not fit into one output.
@@ -213,8 +256,8 @@ impl Extraction {
     }
 
     /// Writes beside `path` and renames when all is there, so that nobody finds a half.
-    fn to_file(
-        &self,
+    fn write_file(
+        &mut self,
         path: &Path,
         format: Format,
         sources: &[Source],
@@ -247,11 +290,26 @@ impl Extraction {
         result.with_context(|| format!("write {}", path.display()))
     }
 
-    fn copy(&self, sources: &[Source], filter: &Filter, sink: &mut Sink, out: &mut Output) -> Result<Found> {
+    fn copy(
+        &mut self,
+        sources: &[Source],
+        filter: &Filter,
+        sink: &mut Sink,
+        out: &mut Output,
+    ) -> Result<Found> {
         let mut found = Found::default();
-        for source in sources {
-            let mut take = |frame: &Frame<'_>, precision: Precision| {
-                if self.range.contains(frame.nanos(precision)) && filter.matches(frame) {
+        let Self { layout, fs, range, selection } = self;
+        for (at, source) in sources.iter().enumerate() {
+            let stretches = match source {
+                Source::Own(name) => selection.stretches(name.number()),
+                Source::Foreign(_) => None,
+            };
+            let mut take = |frame: &Frame<'_>, link, precision: Precision, place| {
+                let stamp = frame.nanos(precision);
+                if range.contains(stamp)
+                    && selection.matches(link, place, frame, stamp)
+                    && filter.matches(frame)
+                {
                     found.packets += 1;
                     found.bytes += u64::from(frame.wire_len);
                     return sink.put(frame, precision);
@@ -259,8 +317,8 @@ impl Extraction {
                 Ok(())
             };
             let damage = match source {
-                Source::Own(name) => self.copy_own(*name, &mut take)?,
-                Source::Foreign(path) => copy_foreign(path, &mut take)?,
+                Source::Own(name) => copy_own(layout, fs, *name, stretches.as_deref(), &mut take)?,
+                Source::Foreign(path) => copy_foreign(at as u64 + 1, path, &mut take)?,
             };
             if let Some(damage) = damage {
                 out.note(damage);
@@ -269,41 +327,57 @@ impl Extraction {
         }
         Ok(found)
     }
+}
 
-    /// Hands on the packets of a file of ours; says what is wrong with it, if anything is.
-    fn copy_own(&self, name: CaptureName, take: &mut Take<'_>) -> Result<Option<String>> {
-        let (file, role) = match self.open(name) {
-            Ok(opened) => opened,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Ok(Some(format!("{name} was evicted meanwhile")));
-            }
-            Err(e) => return Err(e).with_context(|| format!("open {name}")),
-        };
-        let mut reader = match Reader::open(file.as_ref()) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Some(format!("{name}: {error}"))),
-        };
-        let precision = reader.format().precision;
-        while let Some((_, frame)) = reader.next_record().with_context(|| format!("read {name}"))? {
-            take(&frame, precision)?;
+/// Hands on the packets of a file of ours, or of stretches of it; says what is wrong with it, if anything is.
+fn copy_own(
+    layout: &Layout,
+    fs: &RealFs,
+    name: CaptureName,
+    stretches: Option<&[(u64, u64)]>,
+    take: &mut Take<'_>,
+) -> Result<Option<String>> {
+    let (file, role) = match layout.open_capture(fs, name) {
+        Ok(opened) => opened,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Ok(Some(format!("{name} was evicted meanwhile")));
         }
-        Ok(match reader.end() {
-            End::Clean => None,
-            // The last record of a growing file may be on its way.
-            End::Cut if role == Role::Part => None,
-            end => Some(format!("{name} {} at byte {}", end.as_str(), reader.offset())),
-        })
+        Err(e) => return Err(e).with_context(|| format!("open {name}")),
+    };
+    let mut reader = match Reader::open(file.as_ref()) {
+        Ok(reader) => reader,
+        Err(error) => return Ok(Some(format!("{name}: {error}"))),
+    };
+    let Format { link, precision, .. } = reader.format();
+    for &(first, last) in stretches.unwrap_or(&[(FILE_HEADER as u64, u64::MAX)]) {
+        reader.seek(first.max(FILE_HEADER as u64));
+        while reader.offset() <= last
+            && let Some((offset, frame)) = reader.next_record().with_context(|| format!("read {name}"))?
+        {
+            take(&frame, link, precision, Place { file: name.number(), offset })?;
+        }
     }
+    Ok(match reader.end() {
+        End::Clean => None,
+        // The last record of a growing file may be on its way.
+        End::Cut if role == Role::Part => None,
+        end => Some(format!("{name} {} at byte {}", end.as_str(), reader.offset())),
+    })
 }
 
 /// Takes one packet of the given precision.
-type Take<'a> = dyn FnMut(&Frame<'_>, Precision) -> io::Result<()> + 'a;
+type Take<'a> = dyn FnMut(&Frame<'_>, LinkType, Precision, Place) -> io::Result<()> + 'a;
 
-fn copy_foreign(path: &Path, take: &mut Take<'_>) -> Result<Option<String>> {
+/// Hands on the packets of the file of that number in the list; their places are as [`crate::index::fresh`] has them.
+fn copy_foreign(file: u64, path: &Path, take: &mut Take<'_>) -> Result<Option<String>> {
     let mut import = Import::open(path)?;
+    let mut offset = FILE_HEADER as u64;
     loop {
         match import.next() {
-            Ok(Some(packet)) => take(&packet.frame, packet.precision)?,
+            Ok(Some(packet)) => {
+                take(&packet.frame, packet.link, packet.precision, Place { file, offset })?;
+                offset += (RECORD_HEADER + packet.frame.data.len()) as u64;
+            }
             Ok(None) => break,
             Err(error) => return Ok(Some(error.to_string())),
         }

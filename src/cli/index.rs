@@ -5,9 +5,11 @@ use clap::{Args, Subcommand};
 
 use super::output::{Exit, Output};
 use super::progress::Bar;
+use super::settings;
 use super::table::counted;
 use super::{Context, read_ledger};
 use crate::daemon::setup::DataDirectory;
+use crate::index::analysis::summary_of;
 use crate::index::rebuild;
 use crate::store::catalog::{Catalog, Unknown};
 use crate::store::layout::Layout;
@@ -53,7 +55,15 @@ fn rebuild_index(context: &Context, out: &mut Output) -> Result<Exit> {
     };
     rebuild::complete(&mut catalog, read, |at| bar.at(at.done, Some(at.total)));
     drop(bar);
-    rebuild::replace(&layout.index(), &catalog)?;
+    let limits = settings::summary(&context.loaded.config);
+    let total = catalog.captures().map(|facts| facts.size).sum();
+    let (bar, mut done) = (Bar::new("analysing capture files"), 0);
+    rebuild::replace_with(&layout.index(), &catalog, |facts| {
+        bar.at(done, Some(total));
+        done += facts.size;
+        summary_of(&layout, &fs, facts, limits)
+    })?;
+    drop(bar);
     let files = catalog.captures().count();
     let parts = listing.iter().filter(|file| file.name.ends_with(Role::Part.suffix())).count();
     out.line(format_args!(

@@ -1,19 +1,22 @@
-//! `tapkeep list`: the capture files, the growing one and on request the evicted ones included.
+//! `tapkeep list`: the capture files and the flow files, the growing ones and on request the evicted ones included.
+
+mod flows;
 
 use std::path::Path;
 
 use anyhow::Result;
 use chrono::{Local, TimeZone};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::output::{Exit, Output};
 use super::table::{Align, Cell, Look, Table, bytes, count, duration};
 use super::time::{RangeArgs, date_time, end_time, zone_name};
 use crate::daemon::ServiceState;
+use crate::index::flow_view::flow_files;
 use crate::index::view::{View, Viewer};
 use crate::packet::Nanos;
-use crate::store::catalog::{Gap, Row};
+use crate::store::catalog::{FlowRow, Gap, Row};
 use crate::store::entry::Entry;
 use crate::store::facts::{State, rfc3339};
 use crate::store::layout::Layout;
@@ -26,12 +29,24 @@ use crate::sys::fs::RealFs;
 /// Files in a table unless told otherwise.
 const TABLE_LIMIT: usize = 20;
 
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Packets
+    Capture,
+    /// Flow records
+    Flows,
+}
+
 /// What `list` is asked.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ListArgs {
     /// Also show files that retention has evicted
     #[arg(long)]
     pub all: bool,
+    /// Show only files of this kind
+    #[arg(long, value_enum)]
+    pub kind: Option<Kind>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -74,14 +89,28 @@ pub fn list(
     for note in &answer.view.notes {
         out.note(note);
     }
-    if answer.view.rows.is_empty() {
+    if answer.view.rows.is_empty() && answer.flows.is_empty() {
         out.note(answer.nothing(place));
         return Ok(if answer.range.is_bounded() { Exit::NothingLeft } else { Exit::Ok });
     }
     if !args.json {
         let zone = zone_name(now.wall, &Local, std::env::var("TZ").ok());
-        out.line(format_args!("Capture files in {}; times in {zone}", place.data_dir.display()))?;
-        answer.show(args.limit.unwrap_or(TABLE_LIMIT), &Local, out)?;
+        let limit = args.limit.unwrap_or(TABLE_LIMIT);
+        if !answer.view.rows.is_empty() {
+            out.line(format_args!("Capture files in {}; times in {zone}", place.data_dir.display()))?;
+            answer.show(limit, &Local, out)?;
+        }
+        if !answer.flows.is_empty() {
+            if !answer.view.rows.is_empty() {
+                out.line("")?;
+            }
+            out.line(format_args!("Flow files in {}; times in {zone}", place.data_dir.display()))?;
+            out.table(&flows::table(latest(&answer.flows, limit), &Local))?;
+        }
+        if answer.left > 0 {
+            out.line(format_args!("{} recorded and not analysed yet", bytes(answer.left)))?;
+        }
+        answer.tap.iter().try_for_each(|what| out.line(format_args!("the tap: {what}")))?;
     }
     Ok(Exit::Ok)
 }
@@ -95,9 +124,15 @@ pub(super) fn empty() -> Value {
 struct Answer {
     /// What is left of it.
     view: View,
+    /// The same of the flow files.
+    flows: Vec<FlowRow>,
     range: TimeRange,
     /// Files before the range was looked at.
     before: usize,
+    /// What the service says is odd about the tap.
+    tap: Vec<String>,
+    /// Bytes that it has recorded and not analysed yet.
+    left: u64,
 }
 
 fn gather(
@@ -115,6 +150,8 @@ fn gather(
         .ok()
         .flatten()
         .filter(|state| state.is_fresh(up_ms));
+    let tap = service.as_ref().map_or_else(Vec::new, |state| state.analysis.tap.clone());
+    let left = service.as_ref().map_or(0, |state| state.analysis.left);
     if let Some(told) = service.and_then(|state| state.recording) {
         let told_of =
             |row: &&mut Row| (row.facts.state, row.facts.name.number()) == (State::Recording, told.index);
@@ -123,14 +160,24 @@ fn gather(
             row.facts.clock_synchronised = told.clock_synchronised;
         }
     }
-    view.rows.retain(|row| args.all || row.evicted.is_none());
+    let wanted = |kind| args.kind.is_none_or(|only| only == kind);
+    view.rows.retain(|row| wanted(Kind::Capture) && (args.all || row.evicted.is_none()));
     let before = view.rows.len();
     let touched = |first: Option<Nanos>, last| {
         !range.is_bounded() || first.zip(last).is_some_and(|(first, last)| range.touches(first, last))
     };
     view.rows.retain(|row| touched(row.facts.first, row.facts.last));
     view.gaps.retain(|gap| touched(gap.from, end_of(gap)));
-    Ok(Answer { view, range, before })
+    let mut flows = flow_files(&layout, &RealFs::default(), &ledger).unwrap_or_default();
+    flows.retain(|row| wanted(Kind::Flows) && (args.all || row.evicted.is_none()));
+    flows.retain(|row| touched(row.facts.first, row.facts.last));
+    Ok(Answer { view, flows, range, before, tap, left })
+}
+
+/// The latest of them; 0 is all.
+fn latest<T>(rows: &[T], limit: usize) -> &[T] {
+    let skipped = if limit == 0 { 0 } else { rows.len().saturating_sub(limit) };
+    &rows[skipped..]
 }
 
 /// When a gap ended, by the clock at its beginning.
@@ -140,9 +187,7 @@ fn end_of(gap: &Gap) -> Option<Nanos> {
 
 impl Answer {
     fn latest(&self, limit: usize) -> &[Row] {
-        let rows = &self.view.rows;
-        let skipped = if limit == 0 { 0 } else { rows.len().saturating_sub(limit) };
-        &rows[skipped..]
+        latest(&self.view.rows, limit)
     }
 
     fn losses(&self) -> Losses {
@@ -173,13 +218,17 @@ impl Answer {
 
     fn json(&self, limit: usize) -> Value {
         let rows = &self.view.rows;
+        let captures = self.latest(limit).iter().map(|row| file_json(row, self.present_name(row)));
+        let files: Vec<_> = captures.chain(latest(&self.flows, limit).iter().map(flows::json)).collect();
         json!({
-            "files": self.latest(limit).iter().map(|row| file_json(row, self.present_name(row))).collect::<Vec<_>>(),
-            "matched": rows.len(),
+            "files": files,
+            "matched": rows.len() + self.flows.len(),
             "gaps": self.view.gaps.iter().map(gap_json).collect::<Vec<_>>(),
             "from": rows.iter().filter_map(|row| row.facts.first).min().map(rfc3339),
             "to": rows.iter().filter_map(|row| row.facts.last).max().map(rfc3339),
             "losses": self.losses(),
+            "tap": self.tap,
+            "left": self.left,
         })
     }
 

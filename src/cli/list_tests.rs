@@ -122,7 +122,8 @@ fn the_json_shape_is_a_contract() {
             r#""from":"2024-12-31T14:31:00.000000000Z","to":"2024-12-31T14:40:01.000000000Z","losses":{"nic":1,"kernel":12,"#
         ),
         zero,
-        "}\n",
+        r#","tap":[],"left":0}"#,
+        "\n",
     ];
     assert!(said.out.ends_with(&wanted.concat()), "{}", said.out);
 }
@@ -184,7 +185,9 @@ fn an_answer_without_files_says_where_it_looked_and_why_there() {
     let none = r#"{"nic":0,"kernel":0,"queue":0,"write":0,"analysis":0}"#;
     assert_eq!(
         said.out,
-        format!("{{\"files\":[],\"matched\":0,\"gaps\":[],\"from\":null,\"to\":null,\"losses\":{none}}}\n")
+        format!(
+            "{{\"files\":[],\"matched\":0,\"gaps\":[],\"from\":null,\"to\":null,\"losses\":{none},\"tap\":[],\"left\":0}}\n"
+        )
     );
     assert!(said.err.starts_with("tapkeep: note: no capture files in "), "{}", said.err);
     let said = ask_in(Path::new("/no/such/place"), &empty, &[]);

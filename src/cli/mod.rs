@@ -1,18 +1,26 @@
 //! The command line: what was typed, and how it is answered. One file per command; only [`output`] prints.
 
+mod ask;
 mod config;
+mod conversations;
+mod endpoints;
 mod escape;
 mod extract;
+mod filter;
+mod flows;
 mod hold;
 mod index;
 pub mod list;
 mod log;
 pub mod output;
 mod progress;
+mod protocols;
 mod replay;
 mod run;
+mod select;
 mod settings;
 mod status;
+mod suspicious;
 pub mod table;
 pub mod time;
 
@@ -63,6 +71,16 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// List the capture files: state, time range, packets, size, losses
     List(list::ListArgs),
+    /// Show the protocol tree: packets and bytes per level
+    Protocols(protocols::ProtocolsArgs),
+    /// Show addresses by traffic, sent and received
+    Endpoints(endpoints::EndpointsArgs),
+    /// Show who talks to whom: address and port pairs by traffic, both directions
+    Conversations(conversations::ConversationsArgs),
+    /// Show flow records: filtered, as a table, JSON lines or CSV, or as they come
+    Flows(flows::FlowsArgs),
+    /// Show what is suspicious: findings with evidence
+    Suspicious(suspicious::SuspiciousArgs),
     /// Extract packets by time, BPF filter and file, as a capture file
     Extract(extract::ExtractArgs),
     /// Keep capture files from retention
@@ -111,6 +129,10 @@ impl Command {
     fn empty_answer(&self) -> Option<Value> {
         match self {
             Self::List(args) if args.json => Some(list::empty()),
+            Self::Protocols(args) if args.json() => Some(protocols::empty()),
+            Self::Endpoints(args) if args.json() => Some(endpoints::empty()),
+            Self::Conversations(args) if args.json() => Some(conversations::empty()),
+            Self::Suspicious(args) if args.json() => Some(suspicious::empty()),
             Self::Status(args) if args.json => Some(status::empty()),
             Self::Config(args) => config::empty(args),
             _ => None,
@@ -127,6 +149,13 @@ fn answer(cli: Cli, out: &mut Output) -> Result<Exit> {
             let context = Context::of_query(&common, out)?;
             list::list(&args, &context.place(), &read_ledger, out)
         }
+        Command::Protocols(args) => protocols::protocols(&args, &Context::of_query(&common, out)?, out),
+        Command::Endpoints(args) => endpoints::endpoints(&args, &Context::of_query(&common, out)?, out),
+        Command::Conversations(args) => {
+            conversations::conversations(&args, &Context::of_query(&common, out)?, out)
+        }
+        Command::Flows(args) => flows::flows(&args, &Context::of_query(&common, out)?, out),
+        Command::Suspicious(args) => suspicious::suspicious(&args, &Context::of_query(&common, out)?, out),
         Command::Extract(args) => extract::extract(&args, &Context::of_query(&common, out)?, out),
         Command::Hold(args) => hold::hold(&args, &Context::of_query(&common, out)?, out),
         Command::Release(args) => hold::release(&args, &Context::of_query(&common, out)?, out),

@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 use super::escape::Escaped;
@@ -61,6 +62,8 @@ pub struct Output {
     colour: bool,
     terminal: bool,
     json: bool,
+    /// Whether it is the process's own.
+    process: bool,
 }
 
 impl Output {
@@ -76,12 +79,13 @@ impl Output {
             colour: terminal && !no_colour && !dumb,
             terminal,
             json: false,
+            process: true,
         }
     }
 
     /// Two given streams, for tests.
     pub fn to(out: impl Write + 'static, err: impl Write + 'static, colour: bool) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), colour, terminal: false, json: false }
+        Self { out: Box::new(out), err: Box::new(err), colour, terminal: false, json: false, process: false }
     }
 
     /// Whether standard output is a terminal.
@@ -141,6 +145,11 @@ impl Output {
         Exit::Usage
     }
 
+    /// Whether nobody will read the answer any more, as far as that is known without writing.
+    pub fn is_unread(&self) -> bool {
+        self.process && is_unread()
+    }
+
     /// Hands on what was written so far.
     ///
     /// # Errors
@@ -185,6 +194,11 @@ impl Output {
             }
         }
     }
+}
+
+/// Whether nobody reads the process's standard output any more: the reader of a pipe has gone, or a terminal was hung up.
+pub fn is_unread() -> bool {
+    crate::sys::wake::is_hung_up(io::stdout().as_fd())
 }
 
 /// An error and those of its causes that it does not tell of itself.

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::escape::Escaped;
 use super::output::{Exit, Output};
 use super::table::{bytes, count, counted, duration};
 use super::{Common, Context};
@@ -125,6 +126,25 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
         "Queue",
         format!("{} of {} blocks waiting; {}{lasts}", queue.waiting, queue.blocks, bytes(queue.bytes)),
     )?;
+    let analysis = &state.analysis;
+    let left = if analysis.left > 0 {
+        format!("; {} still to be analysed", bytes(analysis.left))
+    } else {
+        String::new()
+    };
+    line(
+        "Analysis",
+        format!(
+            "{}, {} followed{left}",
+            counted(analysis.packets, "packet"),
+            counted(analysis.flows, "flow")
+        ),
+    )?;
+    for what in
+        analysis.tap.iter().chain(&analysis.paused.as_ref().map(|why| format!("detectors pause: {why}")))
+    {
+        line("Tap", what.clone())?;
+    }
     line("Kernel ring", bytes(state.kernel_buffer))?;
     if let Some(disk) = state.disk {
         line("Disk", format!("{} free of {}", bytes(disk.free), bytes(disk.total)))?;
@@ -133,6 +153,10 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
         "Index",
         if state.index_stale { "stale; the files answer".to_owned() } else { "current".to_owned() },
     )?;
+    for rule in &state.analysis.ignored {
+        let hits = counted(rule.hits, "finding");
+        line("Ignored", Escaped(format_args!("{hits}: {rule} ({})", rule.reason)).to_string())?;
+    }
     if let Some(what) = &state.busy_with {
         line("Beside", what.clone())?;
     }

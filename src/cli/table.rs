@@ -72,14 +72,15 @@ enum Line {
 /// A table: aligned columns under a head. A column that no row fills is left out.
 #[derive(Debug)]
 pub struct Table {
-    columns: Vec<(&'static str, Align)>,
+    columns: Vec<(String, Align)>,
     lines: Vec<Line>,
 }
 
 impl Table {
     /// A table of these columns.
-    pub fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), lines: Vec::new() }
+    pub fn new(columns: &[(&str, Align)]) -> Self {
+        let columns = columns.iter().map(|&(name, align)| (name.to_owned(), align)).collect();
+        Self { columns, lines: Vec::new() }
     }
 
     /// Adds a row: a cell for each column.
@@ -115,7 +116,7 @@ impl Table {
                 .iter()
                 .filter_map(|line| if let Line::Cells(cells) = line { Some(cells) } else { None })
         };
-        let of = |(at, (name, _)): (usize, &(&str, Align))| {
+        let of = |(at, (name, _)): (usize, &(String, Align))| {
             let widest = rows().filter_map(|cells| cells.get(at)).map(|cell| cell.text.width()).max();
             widest.filter(|width| *width > 0).map_or(0, |width| width.max(name.width()))
         };

@@ -12,8 +12,8 @@ use super::mistake::Origin;
 pub const USUAL: &str = "/var/lib/tapkeep";
 /// The one used where nothing is installed and nothing configured.
 pub const FALLBACK: &str = "./output";
-/// The flow file's name in the data directory; always this one.
-pub const FLOW_FILE: &str = "traffic_flows.jsonb";
+pub use crate::store::layout::FLOW_FILE;
+
 /// The file in the runtime directory that tells the service's state.
 pub const STATE_FILE: &str = "state.json";
 

@@ -1,11 +1,13 @@
 //! The table of keys: every key's names, default, meaning and what it accepts, once. Layering, `config show`,
 //! the check of the shipped sample and all messages follow from it. A key that is not here cannot be set.
 
+pub mod detect;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kind::{AnyPath, Bpf, Bytes, Choice, FilePath, Hundredths, Interface, Kind, Maybe, Part, Switch};
-use super::kind::{Time, Whole};
+use super::kind::{AnyPath, Bpf, Bytes, Choice, FilePath, Hundredths, Interface, Kind, Maybe, Part, Shape};
+use super::kind::{Switch, Time, Whole};
 use super::units::{ByteSize, GIB, MB, MIB, Percent, Share};
 use crate::packet::{MAX_SNAPLEN, Precision};
 
@@ -37,6 +39,8 @@ pub trait AnyKey: Sync {
     fn help(&self) -> &'static str;
     /// What it accepts, to follow "expected".
     fn accepts(&self) -> String;
+    /// How it is written in TOML.
+    fn shape(&self) -> Shape;
     /// The text of its default; empty if nothing is the default.
     fn default_text(&self) -> String;
     /// The one spelling of a value; `None` if it is not acceptable.
@@ -63,6 +67,10 @@ impl<K: Kind> AnyKey for Key<K> {
 
     fn accepts(&self) -> String {
         self.kind.accepts()
+    }
+
+    fn shape(&self) -> Shape {
+        self.kind.shape()
     }
 
     fn default_text(&self) -> String {
@@ -92,9 +100,26 @@ macro_rules! keys {
                 Key { toml: $toml, env: $env, help: $help, default: || $default, kind: $value };
         )*
 
-        /// Every key, in the order of the shipped sample.
-        pub static KEYS: &[&dyn AnyKey] = &[$(&$name),*];
+        /// Those of this table.
+        const HERE: &[&dyn AnyKey] = &[$(&$name),*];
     };
+}
+
+/// Every key, in the order of the shipped sample.
+pub static KEYS: &[&dyn AnyKey] = &joined::<{ HERE.len() + detect::KEYS.len() }>(HERE, detect::KEYS);
+
+/// Two tables as one; `N` is the length of both.
+const fn joined<const N: usize>(
+    first: &[&'static dyn AnyKey],
+    second: &[&'static dyn AnyKey],
+) -> [&'static dyn AnyKey; N] {
+    let mut all = [first[0]; N];
+    let mut at = 1;
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
 }
 
 const SECOND: u64 = 1_000;
@@ -104,7 +129,7 @@ keys! {
     DATA_DIR: Maybe<AnyPath> = Some("data_dir"), "TAPKEEP_DATA_DIR", Maybe::unset(AnyPath), None,
         "The data directory: captures, ledger and index lie in it.";
     OUTPUT_FILE: Maybe<FilePath> = None, "OUTPUT_FILE", Maybe::unset(FilePath), None,
-        "Names a flow file; this version writes none and takes only its folder, as the data directory.";
+        "The growing flow file, always named traffic_flows.jsonb; its folder is the data directory.";
     PCAP_FILE: Maybe<FilePath> = None, "PCAP_FILE", Maybe::unset(FilePath), None,
         "A capture file to replay once, instead of capturing.";
 
@@ -136,6 +161,10 @@ keys! {
         Some("recorder.rotation_interval"), "TAPKEEP_RECORDER_ROTATION_INTERVAL",
         Maybe::off(Time(SECOND..=365 * DAY)), None,
         "The time after which a capture file that holds packets is finished, whatever its size.";
+    FLOW_ROTATION_SIZE: Bytes =
+        Some("recorder.flow_rotation_size"), "TAPKEEP_RECORDER_FLOW_ROTATION_SIZE",
+        Bytes { range: 64 * 1024..=1 << 30, plain: MB }, ByteSize(16 * MB),
+        "The size at which a flow file is finished; a number alone counts in MB.";
     SYNC_INTERVAL: Time =
         Some("recorder.sync_interval"), "TAPKEEP_RECORDER_SYNC_INTERVAL",
         Time(100..=3_600 * SECOND), Duration::from_secs(5),
@@ -155,12 +184,52 @@ keys! {
     RETENTION_AGE: Maybe<Time> =
         Some("retention.age"), "TAPKEEP_RETENTION_AGE", Maybe::off(Time(SECOND..=36_500 * DAY)), None,
         "How long to keep a finished capture file.";
+    FLOW_COUNT: Maybe<Whole> =
+        Some("retention.flow_count"), "TAPKEEP_RETENTION_FLOW_COUNT", Maybe::zero(Whole(1..=u32::MAX)), None,
+        "How many finished flow files to keep; 0 = no limit by count.";
+    FLOW_BYTES: Maybe<Bytes> =
+        Some("retention.flow_bytes"), "TAPKEEP_RETENTION_FLOW_BYTES",
+        Maybe::off(Bytes { range: MIB..=1 << 60, plain: 1 }), Some(ByteSize(1_000 * MB)),
+        "How many bytes all flow files together may take.";
+    FLOW_AGE: Maybe<Time> =
+        Some("retention.flow_age"), "TAPKEEP_RETENTION_FLOW_AGE",
+        Maybe::off(Time(SECOND..=36_500 * DAY)), None,
+        "How long to keep a finished flow file.";
     MIN_FREE: Part =
         Some("retention.min_free"), "TAPKEEP_RETENTION_MIN_FREE", Part, Share::Percent(Percent::new(5)),
         "The free space to keep on the file system, a percentage of it or a size; 0 = none.";
     FLOOR: Hundredths =
         Some("retention.floor"), "TAPKEEP_RETENTION_FLOOR", Hundredths, Percent::new(50),
         "How far others who fill the disk can push our captures back.";
+
+    FLOW_TABLE: Whole =
+        Some("flows.table_size"), "TAPKEEP_FLOWS_TABLE_SIZE", Whole(1_000..=10_000_000), 200_000,
+        "The most flows followed at a time; at the bound the longest idle one is ended.";
+    TCP_IDLE: Time =
+        Some("flows.tcp_idle"), "TAPKEEP_FLOWS_TCP_IDLE", Time(SECOND..=DAY), Duration::from_secs(300),
+        "The silence after which a TCP flow ends.";
+    TCP_HALF_OPEN: Time =
+        Some("flows.tcp_half_open"), "TAPKEEP_FLOWS_TCP_HALF_OPEN", Time(SECOND..=DAY), Duration::from_secs(30),
+        "The same for a connection that was never answered or established.";
+    TCP_CLOSED: Time =
+        Some("flows.tcp_closed"), "TAPKEEP_FLOWS_TCP_CLOSED", Time(SECOND..=DAY), Duration::from_secs(5),
+        "The same for a connection that both ends have closed, or one has reset.";
+    OTHER_IDLE: Time =
+        Some("flows.other_idle"), "TAPKEEP_FLOWS_OTHER_IDLE", Time(SECOND..=DAY), Duration::from_secs(60),
+        "The silence after which any other flow ends.";
+    ACTIVE: Time =
+        Some("flows.active"), "TAPKEEP_FLOWS_ACTIVE", Time(10 * SECOND..=DAY), Duration::from_secs(300),
+        "How often a long flow gives a record of what came since the last.";
+    FOLD: Switch =
+        Some("flows.fold"), "TAPKEEP_FLOWS_FOLD", Switch, true,
+        "Whether floods of one-packet flows are counted per source instead of recorded one by one.";
+
+    SUMMARY_ENDPOINTS: Whole =
+        Some("summary.endpoints"), "TAPKEEP_SUMMARY_ENDPOINTS", Whole(16..=1_000_000), 4_096,
+        "The addresses of each kind that the summary of a capture file counts exactly.";
+    SUMMARY_CONVERSATIONS: Whole =
+        Some("summary.conversations"), "TAPKEEP_SUMMARY_CONVERSATIONS", Whole(16..=1_000_000), 4_096,
+        "The conversations that the summary of a capture file counts exactly.";
 
     RUNTIME_DIR: AnyPath =
         Some("service.runtime_dir"), "TAPKEEP_SERVICE_RUNTIME_DIR", AnyPath, PathBuf::from("/run/tapkeep"),

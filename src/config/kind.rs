@@ -1,6 +1,8 @@
 //! What a key accepts: text → typed value → text, and the sentence that tells people. Pure. A value that one
 //! of these let through is sound by itself; how values fit together is [`super::Config`]'s business.
 
+pub mod detect;
+
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,17 @@ use super::units::{ByteSize, Percent, Share, Span};
 
 /// The longest name of a network interface, bytes (Linux `IFNAMSIZ` less its NUL).
 const INTERFACE_MAX: usize = 15;
+
+/// What of TOML a key takes beside texts, whole numbers and booleans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Nothing.
+    Plain,
+    /// Decimal fractions.
+    Decimal,
+    /// Arrays; as a text, the items are separated by commas.
+    List,
+}
 
 /// A family of values.
 pub trait Kind: Sync {
@@ -23,6 +36,11 @@ pub trait Kind: Sync {
 
     /// What is accepted, to follow "expected".
     fn accepts(&self) -> String;
+
+    /// How it is written in TOML.
+    fn shape(&self) -> Shape {
+        Shape::Plain
+    }
 }
 
 /// Yes or no.

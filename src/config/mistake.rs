@@ -125,12 +125,25 @@ impl Mistakes {
 
     /// Adds one. What is no warning is always listed: there are at most a few per key.
     pub(super) fn push(&mut self, mistake: Mistake) {
-        let full = || self.list.iter().filter(|m| m.is_warning()).count() >= Self::MAX_WARNINGS;
-        if mistake.is_warning() && full() {
+        if mistake.is_warning() && self.is_full() {
             self.unlisted += 1;
         } else {
             self.list.push(mistake);
         }
+    }
+
+    /// Adds an unknown key, which costs something to describe; beyond what is listed it is only counted.
+    pub(super) fn push_unknown(&mut self, describe: impl FnOnce() -> Mistake) {
+        if self.is_full() {
+            self.unlisted += 1;
+        } else {
+            self.list.push(describe());
+        }
+    }
+
+    /// Whether as many warnings are listed as may be.
+    fn is_full(&self) -> bool {
+        self.list.iter().filter(|m| m.is_warning()).count() >= Self::MAX_WARNINGS
     }
 
     /// Those that are listed.

@@ -6,6 +6,7 @@
 //! [`Config::data_dir_of_query`], the service's state; writes and prints nothing.
 
 pub mod data_dir;
+pub mod ignore;
 pub mod keys;
 pub mod kind;
 pub mod mistake;
@@ -17,17 +18,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use data_dir::DataDir;
+pub use ignore::Rule;
+use keys::AnyKey;
 pub use mistake::{Mistake, Mistakes, Origin};
 use raw::Raw;
 pub use raw::{Setting, Sources};
 use units::{ByteSize, Percent, Share};
 
 use crate::capture::filter::Filter;
+use crate::detect;
 use crate::packet::{LinkType, Precision};
 use crate::store::format::{FILE_HEADER, RECORD_HEADER};
 
 /// The whole configuration, valid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The data directory that flags, environment or file ask for.
     data_dir: Option<DataDir>,
@@ -39,6 +43,12 @@ pub struct Config {
     pub recorder: RecorderConfig,
     /// How long they are kept.
     pub retention: RetentionConfig,
+    /// How flows are followed.
+    pub flows: FlowsConfig,
+    /// What is counted of each capture file.
+    pub summary: SummaryConfig,
+    /// What is held suspicious. The limits of flows in it are defaults; [`Config::flows`] counts.
+    pub detect: detect::Settings,
     /// The service itself.
     pub service: ServiceConfig,
 }
@@ -69,6 +79,8 @@ pub struct RecorderConfig {
     pub rotation_size: ByteSize,
     /// The age at which a file that holds packets is sealed.
     pub rotation_interval: Option<Duration>,
+    /// The size at which a flow file is sealed.
+    pub flow_rotation_size: ByteSize,
     /// Time from one sync's begin to the next, 100 ms to 1 h.
     pub sync_interval: Duration,
     /// The pool of blocks, at least 1 MiB.
@@ -84,10 +96,44 @@ pub struct RetentionConfig {
     pub bytes: Option<ByteSize>,
     /// Since the seal.
     pub age: Option<Duration>,
+    /// Sealed flow files; at least 1.
+    pub flow_count: Option<u32>,
+    /// All flow files together.
+    pub flow_bytes: Option<ByteSize>,
+    /// Since a flow file's seal.
+    pub flow_age: Option<Duration>,
     /// Free space to keep on the file system; 0 = none.
     pub min_free: Share,
     /// The part of what limits and disk allowed at start below which free space evicts nothing.
     pub floor: Percent,
+}
+
+/// How flows are followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowsConfig {
+    /// The most flows at a time.
+    pub table_size: u32,
+    /// Silence that ends a TCP flow.
+    pub tcp_idle: Duration,
+    /// Silence that ends one that is half open.
+    pub tcp_half_open: Duration,
+    /// Silence that ends one that is closed.
+    pub tcp_closed: Duration,
+    /// Silence that ends any other flow.
+    pub other_idle: Duration,
+    /// Time between two records of one flow.
+    pub active: Duration,
+    /// Whether floods of one-packet flows are folded.
+    pub fold: bool,
+}
+
+/// What is counted of each capture file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SummaryConfig {
+    /// Addresses counted exactly.
+    pub endpoints: u32,
+    /// Conversations counted exactly.
+    pub conversations: u32,
 }
 
 /// The service itself.
@@ -115,12 +161,14 @@ impl Config {
 }
 
 /// A configuration and how it came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Every key's value and origin, in the order of the shipped sample.
     pub settings: Vec<Setting>,
+    /// The `[[ignore]]` rules, in the order of the file, as they are in [`Config::detect`].
+    pub rules: Vec<Rule>,
     /// What the service should log at start: unknown keys and the like.
     pub warnings: Mistakes,
 }
@@ -138,9 +186,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     let mut raw = Raw::read(sources);
     let config = settle(&mut raw);
     check_sizes(&config, &mut raw);
+    check_thresholds(&config, &mut raw);
     check_filter(&config, &mut raw);
     match raw.mistakes.are_warnings() {
-        true => Ok(Loaded { config, settings: raw.settings, warnings: raw.mistakes }),
+        true => Ok(Loaded { config, settings: raw.settings, rules: raw.rules, warnings: raw.mistakes }),
         false => Err(raw.mistakes),
     }
 }
@@ -167,6 +216,7 @@ fn settle(raw: &mut Raw) -> Config {
             save_pcap: raw.take(&keys::SAVE_PCAP),
             rotation_size: raw.take(&keys::ROTATION_SIZE),
             rotation_interval: raw.take(&keys::ROTATION_INTERVAL),
+            flow_rotation_size: raw.take(&keys::FLOW_ROTATION_SIZE),
             sync_interval: raw.take(&keys::SYNC_INTERVAL),
             queue_size: raw.take(&keys::QUEUE_SIZE),
         },
@@ -174,12 +224,32 @@ fn settle(raw: &mut Raw) -> Config {
             count: raw.take(&keys::RETENTION_COUNT),
             bytes: raw.take(&keys::RETENTION_BYTES),
             age: raw.take(&keys::RETENTION_AGE),
+            flow_count: raw.take(&keys::FLOW_COUNT),
+            flow_bytes: raw.take(&keys::FLOW_BYTES),
+            flow_age: raw.take(&keys::FLOW_AGE),
             min_free: raw.take(&keys::MIN_FREE),
             floor: raw.take(&keys::FLOOR),
+        },
+        flows: FlowsConfig {
+            table_size: raw.take(&keys::FLOW_TABLE),
+            tcp_idle: raw.take(&keys::TCP_IDLE),
+            tcp_half_open: raw.take(&keys::TCP_HALF_OPEN),
+            tcp_closed: raw.take(&keys::TCP_CLOSED),
+            other_idle: raw.take(&keys::OTHER_IDLE),
+            active: raw.take(&keys::ACTIVE),
+            fold: raw.take(&keys::FOLD),
+        },
+        summary: SummaryConfig {
+            endpoints: raw.take(&keys::SUMMARY_ENDPOINTS),
+            conversations: raw.take(&keys::SUMMARY_CONVERSATIONS),
         },
         service: ServiceConfig {
             runtime_dir: raw.take(&keys::RUNTIME_DIR),
             log_level: raw.take(&keys::LOG_LEVEL),
+        },
+        detect: detect::Settings {
+            ignore: raw.rules.iter().map(|rule| rule.rule.clone()).collect(),
+            ..keys::detect::settle(raw)
         },
     }
 }
@@ -205,6 +275,32 @@ fn check_sizes(config: &Config, raw: &mut Raw) {
             ByteSize(least)
         );
         raw.conflict(&keys::RETENTION_BYTES, &keys::ROTATION_SIZE, problem);
+    }
+}
+
+/// What is told by two speeds or grades has them in order: else one of them would never be reached.
+fn check_thresholds(config: &Config, raw: &mut Raw) {
+    use keys::detect as keys;
+    let detect::Settings { scan, beacon, brute_force, dhcp, .. } = &config.detect;
+    let pairs: [(bool, &dyn AnyKey, &dyn AnyKey); 8] = [
+        (scan.fast_ports <= scan.slow_pairs, &keys::PORT_SCAN_PAIRS, &keys::PORT_SCAN_PORTS),
+        (scan.few_hosts <= scan.many_hosts, &keys::HOST_SWEEP_HOSTS, &keys::HOST_SWEEP_FEW_HOSTS),
+        (scan.fast <= scan.slow, &keys::SCAN_SLOW_WINDOW, &keys::SCAN_WINDOW),
+        (scan.slow <= scan.long, &keys::HOST_SWEEP_WINDOW, &keys::SCAN_SLOW_WINDOW),
+        (beacon.low <= beacon.medium, &keys::BEACON_MEDIUM, &keys::BEACON_LOW),
+        (brute_force.quick.0 <= brute_force.slow.0, &keys::BRUTE_FORCE_SLOW, &keys::BRUTE_FORCE_QUICK),
+        (
+            brute_force.quick.1 <= brute_force.slow.1,
+            &keys::BRUTE_FORCE_SLOW_WINDOW,
+            &keys::BRUTE_FORCE_QUICK_WINDOW,
+        ),
+        (dhcp.played < dhcp.clients, &keys::DHCP_ABUSE_CLIENTS, &keys::DHCP_ABUSE_PLAYED),
+    ];
+    for (fits, key, with) in pairs {
+        if !fits {
+            let problem = format!("it would never count beside {} = {}", with.name(), raw.text(with));
+            raw.conflict(key, with, problem);
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::ignore::{self, Rule};
 use super::keys::{self, AnyKey, KEYS, Key};
-use super::kind::Kind;
+use super::kind::{Kind, Shape};
 use super::mistake::{Mistake, Mistakes, Origin, quoted, shown};
 
 /// The configuration file that is read, if it exists, when none is named.
@@ -25,8 +26,19 @@ pub const MAX_FILE: u64 = 1 << 20;
 const MAX_SYNTAX_ERRORS: usize = 4;
 
 /// Every `TAPKEEP_…` variable must be a key, except those of the project's own tests.
-const NOT_KEYS: [&str; 4] =
-    ["TAPKEEP_CORPORA", "TAPKEEP_CRASH_SEEDS", "TAPKEEP_TEST_REQUIRE", "TAPKEEP_UPDATE_SNAPSHOTS"];
+const NOT_KEYS: [&str; 8] = [
+    "TAPKEEP_AGREEMENT",
+    "TAPKEEP_CORPORA",
+    "TAPKEEP_CRASH_SEEDS",
+    "TAPKEEP_TEST_BOMB",
+    "TAPKEEP_TEST_INDEX",
+    "TAPKEEP_TEST_REQUIRE",
+    "TAPKEEP_TEST_SEED",
+    "TAPKEEP_UPDATE_SNAPSHOTS",
+];
+
+/// The key of the `[[ignore]]` rules.
+const IGNORE: &str = "ignore";
 
 /// Systemd's name for the directory that it made for the service; several are separated by colons.
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
@@ -76,6 +88,8 @@ pub struct Setting {
 pub(super) struct Raw {
     typed: Vec<Typed>,
     pub(super) settings: Vec<Setting>,
+    /// The `[[ignore]]` rules, which only the file has.
+    pub(super) rules: Vec<Rule>,
     pub(super) mistakes: Mistakes,
 }
 
@@ -111,6 +125,11 @@ impl Raw {
     pub(super) fn origin(&self, key: &dyn AnyKey) -> Origin {
         let setting = self.settings.iter().find(|setting| setting.key == key.name());
         setting.map_or(Origin::Default, |setting| setting.origin.clone())
+    }
+
+    /// The text of a settled key.
+    pub(super) fn text(&self, key: &dyn AnyKey) -> &str {
+        self.settings.iter().find(|setting| setting.key == key.name()).map_or("", |setting| &setting.text)
     }
 
     /// Says that the value of `key` does not go together with that of `with`, unless one of the two is in
@@ -205,12 +224,16 @@ impl Raw {
         for (name, value) in table {
             let path = format!("{prefix}{}", name.get_ref());
             let origin = at(name.span().start);
+            if path == IGNORE {
+                self.rules = ignore::read(value, at, &mut self.mistakes);
+                continue;
+            }
             match (value.get_ref(), keys::find(&path).filter(|key| key.toml().is_some())) {
                 (DeValue::Table(inner), None) if is_section(&path) => {
                     self.add_table(&format!("{path}."), inner, at);
                 }
-                (_, None) => self.mistakes.push(unknown(&path, origin)),
-                (_, Some(key)) => match scalar(value) {
+                (_, None) => self.mistakes.push_unknown(|| unknown(&path, origin)),
+                (_, Some(key)) => match scalar(value, key.shape()) {
                     Ok(text) => self.typed.push(Typed { key: key.name(), text, origin }),
                     Err(instead) => self.mistakes.push(refused(key, instead, origin)),
                 },
@@ -219,9 +242,14 @@ impl Raw {
     }
 }
 
-/// The text of a string, an integer or a boolean; else what it is instead.
-fn scalar(value: &Spanned<DeValue<'_>>) -> Result<String, String> {
+/// The text of a string, an integer or a boolean, and of what else the shape allows; else what it is instead.
+pub(super) fn scalar(value: &Spanned<DeValue<'_>>, shape: Shape) -> Result<String, String> {
     match value.get_ref() {
+        DeValue::Float(number) if shape == Shape::Decimal => Ok(number.as_str().to_owned()),
+        DeValue::Array(items) if shape == Shape::List => {
+            let items: Result<Vec<_>, _> = items.iter().map(|item| scalar(item, Shape::Plain)).collect();
+            items.map(|items| items.join(", "))
+        }
         DeValue::String(text) => Ok(text.clone().into_owned()),
         DeValue::Boolean(value) => Ok(value.to_string()),
         DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
@@ -297,12 +325,13 @@ fn unknown(path: &str, origin: Origin) -> Mistake {
     // The right name in the wrong section, a key spelled as in the environment, or a slip of the finger.
     let misplaced = names().find(|name| leaf(name) == leaf(path));
     let shouted = || keys::find_env(leaf(path)).and_then(AnyKey::toml);
-    let similar = misplaced.or_else(shouted).or_else(|| most_like(path, names().chain(sections())));
+    let similar =
+        misplaced.or_else(shouted).or_else(|| most_like(path, names().chain(sections()).chain([IGNORE])));
     Mistake::UnknownKey { origin, key: shown(path), similar }
 }
 
 /// The known name at the smallest edit distance, if that is small beside the name's length.
-fn most_like(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(super) fn most_like(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let reach = |known: &str| (known.len() / 4).clamp(1, 4);
     known
         .filter(|known| known.len().abs_diff(name.len()) <= reach(known))

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::data_dir::DataDir;
 use super::keys::{self, AnyKey};
-use super::{Loaded, Mistakes, Setting};
+use super::{Loaded, Mistakes, Rule, Setting};
 
-/// One aligned line per key, in the order of the shipped sample; then the data directory that follows from
-/// them.
+/// One aligned line per key, in the order of the shipped sample; then the `[[ignore]]` rules, and the data directory that follows
+/// from them.
 pub fn text(loaded: &Loaded, data_dir: &DataDir) -> String {
     let rows: Vec<_> = loaded.settings.iter().map(|setting| (setting.key, value(setting), setting)).collect();
     let width = |cell: &dyn Fn(usize) -> usize| (0..rows.len()).map(cell).max().unwrap_or(0);
@@ -19,18 +19,25 @@ pub fn text(loaded: &Loaded, data_dir: &DataDir) -> String {
     for (key, value, setting) in &rows {
         out.push_str(&format!("{key:keys$}  {value:values$}  {}\n", setting.origin));
     }
+    if !loaded.rules.is_empty() {
+        out.push_str("\nIgnored:\n");
+    }
+    for Rule { rule, origin } in &loaded.rules {
+        out.push_str(&format!("  {rule} ({})  {origin}\n", rule.reason));
+    }
     out.push_str(&format!("\nData directory: {data_dir}\n"));
     out
 }
 
-/// `{"data_dir","data_dir_from","settings":[{"key","env","value","from","default","help"}]}`; values as text
-/// that reads back, null if not set.
+/// `{"data_dir","data_dir_from","settings":[{"key","env","value","from","default","help"}],"ignore":[{"detector","src","dst",
+/// "port","reason","from"}]}`; values as text that reads back, null if not set.
 pub fn json(loaded: &Loaded, data_dir: &DataDir) -> Value {
     let settings: Vec<_> = loaded.settings.iter().map(setting_json).collect();
     json!({
         "data_dir": data_dir.path.display().to_string(),
         "data_dir_from": data_dir.why.to_string(),
         "settings": settings,
+        "ignore": loaded.rules.iter().map(rule_json).collect::<Vec<_>>(),
     })
 }
 
@@ -52,6 +59,17 @@ fn setting_json(setting: &Setting) -> Value {
         "from": setting.origin.to_string(),
         "default": key.and_then(|key| given(key.default_text())),
         "help": key.map(AnyKey::help),
+    })
+}
+
+fn rule_json(Rule { rule, origin }: &Rule) -> Value {
+    json!({
+        "detector": rule.detector,
+        "src": rule.src,
+        "dst": rule.dst,
+        "port": rule.port,
+        "reason": rule.reason,
+        "from": origin.to_string(),
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Every counter is 64 bits wide, has one meaning and one writer, and never goes back.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::{IgnoreRule, Net};
 use crate::store::losses::Losses;
 use crate::sys::fs::RealFs;
 
@@ -74,6 +76,16 @@ pub struct Health {
     pub growing: Counter,
     /// Since when the block that is being written waits, milliseconds since boot; 0 while none is.
     pub writing_since_ms: Counter,
+    /// Bytes of captures that were left to be read back, for the analyst lagged behind.
+    pub left: Counter,
+    /// The same that have been read back, or given up.
+    pub caught_up: Counter,
+    /// Packets analysed.
+    pub analysed: Counter,
+    /// Flows that are followed.
+    pub flows: Counter,
+    /// Flow records that are lost, since too many waited for a disk that refuses.
+    pub refused: Counter,
     /// Packets lost since the start.
     pub losses: LossCounters,
     /// Set while the index cannot follow.
@@ -87,7 +99,10 @@ struct Told {
     state: Activity,
     recording: Option<Recording>,
     unsynced_since_ms: Option<u64>,
+    ignored: Vec<Ignored>,
     busy_with: Option<String>,
+    tap: Vec<String>,
+    paused: Option<String>,
 }
 
 impl Health {
@@ -103,9 +118,22 @@ impl Health {
         (told.recording, told.unsynced_since_ms) = (recording, unsynced_since_ms);
     }
 
+    /// Tells of the `[[ignore]]` rules.
+    pub fn set_ignored(&self, rules: impl Iterator<Item = Ignored>) {
+        let mut told = self.told();
+        told.ignored.clear();
+        told.ignored.extend(rules);
+    }
+
     /// Tells what goes on beside recording.
     pub fn set_busy_with(&self, what: Option<String>) {
         self.told().busy_with = what;
+    }
+
+    /// Tells what is odd about the tap, and why detectors that rest on failed tries pause, if they do.
+    pub fn set_tap(&self, tap: Vec<String>, paused: Option<String>) {
+        let mut told = self.told();
+        (told.tap, told.paused) = (tap, paused);
     }
 
     /// Fills in what the threads have told.
@@ -116,6 +144,15 @@ impl Health {
         state.written = self.written.get();
         state.queue.waiting = self.waiting.get();
         state.losses = self.losses.get();
+        state.analysis = Analysing {
+            packets: self.analysed.get(),
+            left: self.left.get().saturating_sub(self.caught_up.get()),
+            flows: self.flows.get(),
+            records_lost: self.refused.get(),
+            tap: told.tap,
+            paused: told.paused,
+            ignored: told.ignored,
+        };
         state.activity = told.state;
         state.recording = told.recording;
         // A write may hang as long as the disk does, and then nobody tells of it but the one who began.
@@ -178,6 +215,72 @@ pub struct Queue {
     pub seconds: Option<f64>,
 }
 
+/// The analyst.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Analysing {
+    /// Packets analysed.
+    pub packets: u64,
+    /// Bytes of captures that are recorded and not analysed yet.
+    pub left: u64,
+    /// Flows that are followed.
+    pub flows: u64,
+    /// Flow records that are lost, since too many waited for a disk that refuses.
+    pub records_lost: u64,
+    /// What is odd about the tap: only one direction seen, each frame seen twice, packets lost before the tap port.
+    #[serde(default)]
+    pub tap: Vec<String>,
+    /// Why detectors that rest on failed tries pause, if they do.
+    #[serde(default)]
+    pub paused: Option<String>,
+    /// The `[[ignore]]` rules, in the order of the configuration.
+    #[serde(default)]
+    pub ignored: Vec<Ignored>,
+}
+
+/// An `[[ignore]]` rule and what it did since the start. Texts, so that another version's rules can be read too.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ignored {
+    /// The detector; null for any.
+    pub detector: Option<String>,
+    /// Who: a network; null for anybody.
+    pub src: Option<String>,
+    /// Whom: a network; null for anybody.
+    pub dst: Option<String>,
+    /// The port; null for any.
+    pub port: Option<u16>,
+    /// Why.
+    pub reason: String,
+    /// Findings that were not raised for it.
+    pub hits: u64,
+}
+
+impl Ignored {
+    /// A rule that fitted so often.
+    pub(super) fn new(rule: &IgnoreRule, hits: u64) -> Self {
+        let text = |net: Option<Net>| net.map(|net| net.to_string());
+        Self {
+            detector: rule.detector.clone(),
+            src: text(rule.src),
+            dst: text(rule.dst),
+            port: rule.port,
+            reason: rule.reason.clone(),
+            hits,
+        }
+    }
+}
+
+impl fmt::Display for Ignored {
+    /// What it fits, as [`IgnoreRule`] is written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detector.as_deref().unwrap_or("*"))?;
+        let ends = [(" from ", &self.src), (" to ", &self.dst)];
+        for (word, end) in ends.iter().filter_map(|(word, end)| Some((word, end.as_ref()?))) {
+            write!(f, "{word}{end}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " port {port}"))
+    }
+}
+
 /// Space on the file system of the data directory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
@@ -227,6 +330,9 @@ pub struct ServiceState {
     pub oldest_unsynced_ms: Option<u64>,
     /// The queue between capture and recorder.
     pub queue: Queue,
+    /// The analyst.
+    #[serde(default)]
+    pub analysis: Analysing,
     /// The disk.
     pub disk: Option<Disk>,
     /// Whether the index has stopped following.

@@ -1,15 +1,32 @@
 //! The index thread: follows the catalog into the database. A commit may take a second and a broken disk for ever; nobody
-//! waits for it, and when it cannot follow it says so and catches up from the whole catalog later.
+//! waits for it, and when it cannot follow it says so and catches up from the whole catalog later. Between two updates it makes
+//! the summaries that are missing: of files that the analyst did not see from their first packet on.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-use tracing::{info, warn};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tracing::{debug, info, warn};
 
 use super::health::Health;
+use crate::flow::summary::{Encoded, SummaryLimits};
+use crate::index::analysis::summary_of;
 use crate::index::writer::{self, IndexWriter, Was};
 use crate::store::catalog::{Catalog, Change};
+use crate::store::facts::{CaptureFacts, State};
+use crate::store::layout::Layout;
+use crate::sys::fs::Fs;
+
+/// How long a summary from the analyst is waited for before it is made of the file.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether one is due.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Files whose summary came before their row that are remembered.
+const EARLY: usize = 16;
 
 /// What the index is told.
 #[derive(Debug)]
@@ -18,38 +35,156 @@ pub(super) enum Update {
     Changes(Vec<Change>),
     /// This is the catalog; whatever differs is to be made equal.
     Catalog(Box<Catalog>),
+    /// What a capture file amounts to.
+    Summary {
+        /// Its index number.
+        number: u64,
+        /// Its length that this covers, bytes.
+        size: u64,
+        /// What it amounts to.
+        summary: Box<Encoded>,
+    },
+    /// What the packets of a flow file amount to, where no capture files are written.
+    FlowSummary {
+        /// Its index number.
+        number: u64,
+        /// Its length, bytes.
+        size: u64,
+        /// What they amount to.
+        summary: Box<Encoded>,
+    },
+}
+
+/// What the index thread works with.
+pub(super) struct IndexLoop {
+    /// The database.
+    pub index: IndexWriter,
+    /// The file system.
+    pub fs: Arc<dyn Fs>,
+    /// The data directory.
+    pub layout: Layout,
+    /// The bounds of a summary.
+    pub limits: SummaryLimits,
+    /// What it tells.
+    pub health: Arc<Health>,
+    /// Summaries are given up when this is set.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Follows until there are no more updates.
-pub(super) fn follow(mut index: IndexWriter, updates: &Receiver<Update>, health: &Arc<Health>) {
-    for update in updates {
-        match update {
-            Update::Changes(changes) => {
-                let was_current = *index.health() == writer::Health::Current;
-                if let (writer::Health::Stale(why), true) = (index.write(&changes), was_current) {
-                    warn!("the index no longer follows: {why}; recording goes on");
-                }
-            }
-            Update::Catalog(catalog) => recover(&mut index, &catalog),
+pub(super) fn follow(setup: IndexLoop, updates: &Receiver<Update>) {
+    let mut running = Running { setup, lacking: BTreeMap::new(), early: VecDeque::new() };
+    loop {
+        match updates.recv_timeout(running.patience()) {
+            Ok(update) => running.take(update),
+            Err(RecvTimeoutError::Timeout) => running.summarise(),
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        let stale = *index.health() != writer::Health::Current;
-        health.index_stale.store(stale, Ordering::Relaxed);
+        let stale = *running.setup.index.health() != writer::Health::Current;
+        running.setup.health.index_stale.store(stale, Ordering::Relaxed);
     }
 }
 
-fn recover(index: &mut IndexWriter, catalog: &Catalog) {
-    match index.recover(catalog) {
-        Ok(recovery) => {
-            match recovery.was {
-                Was::Ready => {}
-                Was::Missing => info!("made a new index"),
-                Was::Older(version) => info!("brought the index from schema {version} up to date"),
-                Was::PutAside { to, why } => warn!("put the index aside as {}: {why}", to.display()),
+struct Running {
+    setup: IndexLoop,
+    /// Files without a summary, and when one is to be made.
+    lacking: BTreeMap<u64, (Instant, CaptureFacts)>,
+    early: VecDeque<(u64, u64)>,
+}
+
+impl Running {
+    fn patience(&self) -> Duration {
+        let due = self.lacking.values().map(|(due, _)| *due).min();
+        due.map_or(LOOK, |due| due.saturating_duration_since(Instant::now())).min(LOOK)
+    }
+
+    fn take(&mut self, update: Update) {
+        match update {
+            Update::Changes(changes) => {
+                self.write(&changes);
+                self.expect(&changes);
             }
-            if !recovery.differed.is_empty() {
-                info!("brought {} rows of the index up to date", recovery.differed.len());
+            Update::Catalog(catalog) => self.recover(&catalog),
+            Update::FlowSummary { number, size, summary } => {
+                self.setup.index.put_flow_summary(number, size, &summary);
+            }
+            Update::Summary { number, size, summary } => {
+                self.setup.index.put_summary(number, size, &summary);
+                if self.lacking.remove(&number).is_none() {
+                    self.early.push_back((number, size));
+                    if self.early.len() > EARLY {
+                        self.early.pop_front();
+                    }
+                }
             }
         }
-        Err(error) => warn!("the index cannot follow: {error}; recording goes on, the files answer"),
+    }
+
+    fn write(&mut self, changes: &[Change]) {
+        let was_current = *self.setup.index.health() == writer::Health::Current;
+        if let (writer::Health::Stale(why), true) = (self.setup.index.write(changes), was_current) {
+            warn!("the index no longer follows: {why}; recording goes on");
+        }
+    }
+
+    /// Notes which files should get a summary soon.
+    fn expect(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Put(row) if row.evicted.is_none() && row.facts.state != State::Recording => {
+                    let key = (row.facts.name.number(), row.facts.size);
+                    if let Some(at) = self.early.iter().position(|early| *early == key) {
+                        self.early.remove(at);
+                    } else {
+                        self.lacking.insert(key.0, (Instant::now() + PATIENCE, row.facts.clone()));
+                    }
+                }
+                Change::Put(row) => {
+                    self.lacking.remove(&row.facts.name.number());
+                }
+                Change::Drop(number) => {
+                    self.lacking.remove(number);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn recover(&mut self, catalog: &Catalog) {
+        match self.setup.index.recover(catalog) {
+            Ok(recovery) => {
+                match recovery.was {
+                    Was::Ready => {}
+                    Was::Missing => info!("made a new index"),
+                    Was::Older(version) => info!("brought the index from schema {version} up to date"),
+                    Was::PutAside { to, why } => warn!("put the index aside as {}: {why}", to.display()),
+                }
+                if !recovery.differed.is_empty() {
+                    info!("brought {} rows of the index up to date", recovery.differed.len());
+                }
+            }
+            Err(error) => warn!("the index cannot follow: {error}; recording goes on, the files answer"),
+        }
+        // Of these the analyst knows nothing: they were there before this start, or it could not tell.
+        let now = Instant::now();
+        let lacking = self.setup.index.lacking(catalog, &self.setup.limits).unwrap_or_default();
+        let due = |facts: CaptureFacts| (facts.name.number(), (now, facts));
+        self.lacking = lacking.into_iter().map(due).collect();
+    }
+
+    /// Makes the summary that is due longest.
+    fn summarise(&mut self) {
+        let now = Instant::now();
+        let due = self.lacking.iter().filter(|(_, (due, _))| *due <= now).min_by_key(|(_, (due, _))| *due);
+        let Some(number) = due.map(|(number, _)| *number) else { return };
+        let Some((_, facts)) = self.lacking.remove(&number) else { return };
+        if self.setup.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let IndexLoop { fs, layout, limits, .. } = &self.setup;
+        if let Some(summary) = summary_of(layout, fs.as_ref(), &facts, *limits) {
+            debug!("summarised {}", facts.name);
+            self.setup.index.put_summary(number, facts.size, &summary);
+        }
     }
 }

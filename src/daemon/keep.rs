@@ -13,7 +13,7 @@ use super::index::Update;
 use crate::store::entry::{Act, Entry};
 use crate::store::keeper::{Keeper, Kept};
 use crate::store::losses::Losses;
-use crate::store::retention::Limits;
+use crate::store::retention::{FlowLimits, Limits};
 use crate::store::salvage::Salvaged;
 
 /// What the keeper is told.
@@ -27,6 +27,8 @@ pub(super) enum Message {
     RoomWanted,
     /// Other limits, and the size at which files end.
     Limits(Option<Limits>, u64),
+    /// Other limits of flow files.
+    FlowLimits(Option<FlowLimits>),
     /// The recorder is done; losses that belong to no file.
     Unbooked(Losses),
 }
@@ -61,12 +63,15 @@ pub(super) struct KeepLoop {
     pub caught_up: Instant,
     /// When salvage was last tried.
     pub salvaged: Instant,
+    /// Dropped when what a crash left may be read.
+    pub readable: Option<Sender<()>>,
 }
 
 /// Salvages, then keeps until there are no more messages.
 pub(super) fn keep(mut running: KeepLoop, messages: &Receiver<Message>) {
     let mut looked = Instant::now();
     running.salvage(messages, &mut looked);
+    running.readable = None;
     loop {
         let (due, over) = match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
             Ok(message) => (running.follow(message, looked), false),
@@ -96,6 +101,7 @@ impl KeepLoop {
             }
             say(&self.keeper.salvage(part));
         }
+        self.readable = None;
         loop {
             let unread = self.keeper.unread();
             self.health.set_busy_with(Some(format!(
@@ -160,6 +166,10 @@ impl KeepLoop {
             Message::RoomWanted => looked.elapsed() >= HASTE,
             Message::Limits(limits, rotation_size) => {
                 self.keeper.set_limits(limits, rotation_size);
+                true
+            }
+            Message::FlowLimits(limits) => {
+                self.keeper.set_flow_limits(limits);
                 true
             }
             Message::Unbooked(losses) => {
@@ -253,5 +263,9 @@ fn say(kept: &Kept) {
         Kept::Found(name) => info!("took in {name}, which the ledger did not know"),
         Kept::Clash(file) => warn!("{file} has the index number of another file; it is left alone"),
         Kept::Vanished(name) => warn!("{name} is gone, and not by retention"),
+        Kept::FlowEvicted(name, size, reason) => info!("evicted {name} ({size} bytes): {reason}"),
+        Kept::FlowNotEvicted(name, error) => error!("evict {name}: {error}"),
+        Kept::FlowFound(name) => info!("took in {name}, which the ledger did not know"),
+        Kept::FlowVanished(name) => warn!("{name} is gone, and not by retention"),
     }
 }

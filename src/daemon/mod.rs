@@ -3,19 +3,26 @@
 //!
 //! ```text
 //! capture ──▶ recorder ──▶ sealer ──▶ keeper ──▶ index          main: signals, clock, state file
+//!                 └──────▶ analyst ──────┴─────────┘
 //! ```
 //!
 //! Capture waits for none of the others. Each of the others waits only for the ones behind it, and each ends when the one
 //! before it has ended, so that stopping is the same as running dry.
 
+mod analyst;
 mod feed;
+mod handover;
 mod health;
 mod index;
 mod keep;
 pub mod pipeline;
+mod readback;
 mod record;
 pub mod replay;
+mod resume;
+mod saved;
 pub mod service;
 pub mod setup;
+mod synced;
 
 pub use health::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};

@@ -9,19 +9,25 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tracing::{error, warn};
 
+use super::analyst::{self, AnalystLoop};
 use super::feed::{Feeder, Parcel, SPARE_PARCELS};
+use super::handover::{self, Handover, Unread};
 use super::health::Health;
-use super::index;
+use super::index::{self, IndexLoop};
 use super::keep::{self, KeepLoop, Message};
 use super::record::{self, RecordLoop, Slot};
+use super::resume::{Begin, Resume};
 use super::setup::DataDirectory;
+use crate::detect::{self, IgnoreRule};
+use crate::flow::summary::SummaryLimits;
 use crate::index::writer::IndexWriter;
 use crate::store::block::{BLOCK_SIZE, BlockPool, BlockReturn};
 use crate::store::entry::Act;
+use crate::store::flow_file;
 use crate::store::format::FILE_HEADER;
 use crate::store::keeper::Keeper;
 use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
-use crate::store::retention::{self, Limits};
+use crate::store::retention::{self, FlowLimits, Limits};
 use crate::store::sealer::Sealer;
 use crate::sys::clock::Clock;
 use crate::sys::fs::Space;
@@ -32,8 +38,21 @@ const BACKLOG: usize = 1024;
 /// The size below which no disk makes files smaller, bytes: room for the longest packet.
 const SMALLEST_FILE: u64 = (BLOCK_SIZE + FILE_HEADER) as u64;
 
+/// How packets are analysed.
+#[derive(Debug, Clone, Default)]
+pub struct Analysis {
+    /// Flows and detectors.
+    pub stream: detect::Settings,
+    /// The bounds of a capture file's summary.
+    pub summary: SummaryLimits,
+    /// The flow files.
+    pub flow_files: flow_file::Settings,
+    /// Whether floods of one-packet flows are folded.
+    pub fold: bool,
+}
+
 /// What the pipeline is to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Whether packets come from a live port.
     pub live: bool,
@@ -43,8 +62,12 @@ pub struct Plan {
     pub rotation: Rotation,
     /// What retention allows; `None` evicts nothing.
     pub limits: Option<Limits>,
+    /// What retention allows flow files; `None` evicts none.
+    pub flow_limits: Option<FlowLimits>,
     /// Bytes of blocks between source and recorder.
     pub queue_size: u64,
+    /// How packets are analysed.
+    pub analysis: Analysis,
 }
 
 impl Plan {
@@ -82,6 +105,7 @@ pub struct Pipeline {
     abandon: Arc<AtomicBool>,
     keeper: Option<Sender<Message>>,
     rotation: Slot<Rotation>,
+    ignore: Slot<Vec<IgnoreRule>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -109,19 +133,26 @@ impl Pipeline {
             abandon,
             keeper: Some(keeper_sender.clone()),
             rotation: rotation.clone(),
+            ignore: Slot::default(),
             threads: Vec::new(),
         };
-        let updates = running.start_index(data)?;
-        running.start_keeper(&plan, data, messages, updates)?;
-        running.start_recorder(plan, data, intake, rotation, keeper_sender)?;
+        let updates = running.start_index(&plan, data)?;
+        let (readable, salvaged) = bounded(0);
+        running.start_keeper(&plan, data, messages, updates.clone(), readable)?;
+        let health = Arc::clone(&running.health);
+        let (handover, works) = handover::channel(intake.blocks, intake.back.clone(), health, !plan.live);
+        running.start_analyst(&plan, data, works, salvaged, keeper_sender.clone(), updates)?;
+        running.start_recorder(plan, data, intake, handover, rotation, keeper_sender)?;
         Ok(running)
     }
 
-    /// Changes when files end and what retention allows.
+    /// Changes when files end, what retention allows, and which findings are ignored.
     pub fn change(&self, plan: Plan, data: &DataDirectory) {
-        let Plan { rotation, limits, .. } = plan.fitting(data);
+        let Plan { rotation, limits, flow_limits, analysis, .. } = plan.fitting(data);
         self.rotation.put(rotation);
+        self.ignore.put(analysis.stream.ignore);
         self.tell(Message::Limits(limits, rotation.size));
+        self.tell(Message::FlowLimits(flow_limits));
     }
 
     /// Writes an act to the ledger.
@@ -175,10 +206,17 @@ impl Pipeline {
         sound
     }
 
-    fn start_index(&mut self, data: &DataDirectory) -> io::Result<Sender<index::Update>> {
+    fn start_index(&mut self, plan: &Plan, data: &DataDirectory) -> io::Result<Sender<index::Update>> {
         let (sender, updates) = bounded(BACKLOG);
-        let (writer, health) = (IndexWriter::new(&data.layout.index()), Arc::clone(&self.health));
-        self.spawn("index", move || index::follow(writer, &updates, &health))?;
+        let setup = IndexLoop {
+            index: IndexWriter::new(&data.layout.index()),
+            fs: Arc::clone(&data.fs),
+            layout: data.layout.clone(),
+            limits: plan.analysis.summary,
+            health: Arc::clone(&self.health),
+            stop: Arc::clone(&self.stop),
+        };
+        self.spawn("index", move || index::follow(setup, &updates))?;
         Ok(sender)
     }
 
@@ -188,8 +226,9 @@ impl Pipeline {
         data: &DataDirectory,
         messages: Receiver<Message>,
         index: Sender<index::Update>,
+        readable: Sender<()>,
     ) -> io::Result<()> {
-        let keeper = Keeper::new(
+        let mut keeper = Keeper::new(
             Arc::clone(&data.fs),
             data.layout.clone(),
             data.ledger.clone(),
@@ -198,12 +237,78 @@ impl Pipeline {
             plan.limits,
             plan.rotation.size,
         )?;
+        keeper.set_flow_limits(plan.flow_limits);
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
         let saves = plan.save;
-        let keeping =
-            KeepLoop { keeper, index, health, stop, saves, behind: false, caught_up: now, salvaged: now };
+        let keeping = KeepLoop {
+            keeper,
+            index,
+            health,
+            stop,
+            saves,
+            behind: false,
+            caught_up: now,
+            salvaged: now,
+            readable: Some(readable),
+        };
         self.spawn("keeper", move || keep::keep(keeping, &messages))
+    }
+
+    fn start_analyst(
+        &mut self,
+        plan: &Plan,
+        data: &DataDirectory,
+        intake: handover::Intake,
+        salvaged: Receiver<()>,
+        keeper: Sender<Message>,
+        index: Sender<index::Update>,
+    ) -> io::Result<()> {
+        let resume = Resume {
+            fs: Arc::clone(&data.fs),
+            layout: data.layout.clone(),
+            ledger: data.ledger.clone(),
+            clock: Arc::clone(&data.clock),
+            entries: data.entries.clone(),
+            next_number: data.next_number,
+        };
+        let (fs, layout, next_number) = (Arc::clone(&data.fs), data.layout.clone(), data.next_number);
+        let (analysis, saves) = (plan.analysis.clone(), plan.save);
+        let (health, abandon) = (Arc::clone(&self.health), Arc::clone(&self.abandon));
+        let stop = Arc::clone(&self.stop);
+        let ignore = self.ignore.clone();
+        self.spawn("analyst", move || {
+            if !analyst::wait_for_salvage(&salvaged, &abandon) {
+                return;
+            }
+            let Begin { writer, stream, left } = match resume.begin(&analysis) {
+                Ok(begin) => begin,
+                Err(error) => {
+                    error!("{error}; packets are recorded, and not analysed until the next start");
+                    return analyst::pass_by(&intake);
+                }
+            };
+            health.left.add(left.iter().map(Unread::len).sum());
+            let (limits, fold) = (analysis.summary, analysis.fold);
+            analyst::analyse(AnalystLoop {
+                intake,
+                fs,
+                layout,
+                left,
+                writer,
+                stream,
+                limits,
+                saves,
+                fold,
+                ignore,
+                next_number,
+                keeper,
+                index,
+                health,
+                stop,
+                abandon,
+            });
+        })
     }
 
     fn start_recorder(
@@ -211,6 +316,7 @@ impl Pipeline {
         plan: Plan,
         data: &DataDirectory,
         intake: Intake,
+        analyst: Handover,
         rotation: Slot<Rotation>,
         keeper: Sender<Message>,
     ) -> io::Result<()> {
@@ -223,7 +329,7 @@ impl Pipeline {
         let setup = RecordLoop {
             recorder,
             blocks: intake.blocks,
-            back: intake.back,
+            analyst,
             keeper: keeper.clone(),
             health: Arc::clone(&self.health),
             clock: Arc::clone(&data.clock),

@@ -11,18 +11,22 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{info, warn};
 
 use super::feed::Parcel;
+use super::handover::Handover;
 use super::health::{Activity, Health, Recording};
 use super::keep::Message;
-use crate::store::block::{Block, BlockReturn, Tally};
+use crate::store::block::{Block, Tally};
 use crate::store::entry::Act;
 use crate::store::losses::Losses;
 use crate::store::names::Role;
-use crate::store::recorder::{Recorder, Refused, Rotation};
+use crate::store::recorder::{Piece, Recorder, Refused, Rotation};
 use crate::store::sealer::{Job, Report, Sealer};
 use crate::sys::clock::{Clock, Now};
 
 /// How often the timers are looked at when nothing arrives.
 const TURN: Duration = Duration::from_millis(100);
+
+/// How often the analyst is told the time.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The shortest and the longest time between two tries to write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -33,8 +37,8 @@ pub(super) struct RecordLoop {
     pub recorder: Option<Recorder>,
     /// Blocks there are.
     pub blocks: usize,
-    /// Where blocks go back to.
-    pub back: BlockReturn,
+    /// Where blocks go on to, written or not.
+    pub analyst: Handover,
     /// Where gaps and losses without a file are written down.
     pub keeper: Sender<Message>,
     /// Counters.
@@ -56,6 +60,8 @@ pub(super) struct RecordLoop {
 /// A block that the disk did not take yet.
 struct Stalled {
     block: Block,
+    /// Where the part lies that it has taken.
+    pieces: Vec<Piece>,
     from: usize,
     again: Duration,
     backoff: Duration,
@@ -66,11 +72,10 @@ struct Stalled {
 struct Running {
     setup: RecordLoop,
     stalled: Option<Stalled>,
-    /// Losses where no file is written that could tell of them.
-    unsaved: Losses,
     down: Option<(Now, String)>,
     complained: bool,
     look_due: Duration,
+    tick_due: Duration,
     room_asked: Duration,
     give_up_at: Option<Duration>,
 }
@@ -91,7 +96,8 @@ impl<T> Slot<T> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
     }
 
-    fn take(&self) -> Option<T> {
+    /// Takes what is there.
+    pub(super) fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -102,10 +108,10 @@ pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Rec
     let mut running = Running {
         setup,
         stalled: None,
-        unsaved: Losses::NONE,
         down: None,
         complained: false,
         look_due,
+        tick_due: look_due,
         room_asked: Duration::ZERO,
         give_up_at: None,
     };
@@ -130,6 +136,9 @@ impl Running {
         }
         sealed.try_iter().for_each(|()| self.file_sealed());
         self.tick();
+        if self.setup.live && parcels.is_empty() && self.stalled.is_none() {
+            self.tell_time();
+        }
         true
     }
 
@@ -158,7 +167,7 @@ impl Running {
         match parcel {
             Parcel::Block(block) => {
                 self.give_up_stalled();
-                self.write(block, 0, BACKOFF.0);
+                self.write(block, Vec::new(), 0, BACKOFF.0);
             }
             Parcel::Lost(losses) => self.book(losses),
             Parcel::Up(now) => self.port_up(now),
@@ -166,27 +175,27 @@ impl Running {
         }
     }
 
-    fn write(&mut self, mut block: Block, from: usize, backoff: Duration) {
+    fn write(&mut self, mut block: Block, mut pieces: Vec<Piece>, from: usize, backoff: Duration) {
         let now = self.now();
         let Some(recorder) = &mut self.setup.recorder else {
-            self.unsaved += block.losses;
-            return self.setup.back.put(block);
+            return self.setup.analyst.unrecorded(block);
         };
         self.setup.health.writing_since_ms.set(block.since.as_millis() as u64);
         let outcome = recorder.record(&mut block, from, now);
+        pieces.extend(outcome.pieces);
         self.setup.health.written.add(count(&block, from, outcome.done));
         let Some(refused) = outcome.refused else {
             if self.complained {
                 info!("the disk takes packets again");
             }
             self.complained = false;
-            return self.setup.back.put(block);
+            return self.setup.analyst.recorded(block, pieces);
         };
         self.complain(&refused);
         let again = now + backoff;
         let backoff = if outcome.done > from { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
         let sealing = matches!(refused, Refused::Sealing);
-        self.stalled = Some(Stalled { block, from: outcome.done, again, backoff, sealing });
+        self.stalled = Some(Stalled { block, pieces, from: outcome.done, again, backoff, sealing });
     }
 
     /// Says once that the disk refuses, and has room made.
@@ -205,24 +214,34 @@ impl Running {
     }
 
     fn retry(&mut self) {
-        if let Some(Stalled { block, from, backoff, .. }) = self.stalled.take() {
-            self.write(block, from, backoff);
+        if let Some(Stalled { block, pieces, from, backoff, .. }) = self.stalled.take() {
+            self.write(block, pieces, from, backoff);
         }
     }
 
     /// Lets go of the block in hand, and counts what it loses.
     fn give_up_stalled(&mut self) {
-        let Some(Stalled { block, from, .. }) = self.stalled.take() else { return };
+        let Some(Stalled { block, pieces, from, .. }) = self.stalled.take() else { return };
         let lost = Losses::unwritten(count(&block, from, block.bytes().len()));
         self.setup.health.losses.add(&lost);
         self.book(block.losses + lost);
-        self.setup.back.put(block);
+        self.setup.analyst.recorded(block, pieces);
     }
 
     fn book(&mut self, losses: Losses) {
         match &mut self.setup.recorder {
             Some(recorder) => recorder.book(losses),
-            None => self.unsaved += losses,
+            None => self.setup.analyst.lost(losses),
+        }
+    }
+
+    /// Tells the analyst the time. Only when nothing waits before it: flows expire against what was seen. Packets that another
+    /// clock has stamped tell the time themselves.
+    fn tell_time(&mut self) {
+        let now = self.setup.clock.now();
+        if now.up >= self.tick_due {
+            self.tick_due = now.up + TICK;
+            self.setup.analyst.tick(now);
         }
     }
 
@@ -292,6 +311,7 @@ impl Running {
             losses: progress.losses,
             clock_synchronised: progress.synchronised,
         });
+        self.setup.analyst.growing(recorder.progress().map(|progress| progress.name));
         self.setup.health.set_recording(recording, oldest);
         self.setup.health.writing_since_ms.set(0);
     }
@@ -312,9 +332,11 @@ impl Running {
         while self.setup.recorder.as_ref().is_some_and(Recorder::is_sealing) && !self.is_over() {
             self.wait_for_sealer(sealed, TURN);
         }
-        let unbooked = self.setup.recorder.as_ref().map_or(self.unsaved, Recorder::unbooked);
+        let unbooked = self.setup.recorder.as_ref().map_or(Losses::NONE, Recorder::unbooked);
         let _ = self.setup.keeper.send(Message::Unbooked(unbooked));
         self.setup.health.set_recording(None, None);
+        self.setup.analyst.growing(None);
+        self.setup.analyst.finish();
     }
 
     /// Whether the sealer is done with a file within that time.

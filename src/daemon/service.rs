@@ -62,9 +62,10 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
         data.layout.root().display()
     );
     if !service.plan.save {
-        warn!("saving is off: packets are counted, and none is kept");
+        warn!("saving is off: flows, summaries and findings are kept, and no packet");
     }
-    let mut pipeline = Pipeline::start(service.plan, &data, intake, health).context("start a thread")?;
+    let mut pipeline =
+        Pipeline::start(service.plan.clone(), &data, intake, health).context("start a thread")?;
     let mut watch = Watch::new(service, &data, &pipeline);
     let mut stopping = false;
     while !capture.is_finished() || !pipeline.is_finished() {

@@ -11,6 +11,7 @@ use tracing::warn;
 
 use crate::store::SharedLedger;
 use crate::store::entry::{Act, Entry};
+use crate::store::flow_file::highest_capture;
 use crate::store::layout::Layout;
 use crate::store::ledger::{Ledger, LedgerError, Loaded};
 use crate::store::names::CaptureName;
@@ -79,6 +80,8 @@ impl DataDirectory {
         let (ledger, loaded) = Ledger::open(Arc::clone(&fs), layout.ledger(), Arc::clone(&clock))?;
         tell_damage(&layout, &loaded);
         let highest = highest_number(fs.as_ref(), &captures).map_err(failed("list directory", &captures))?;
+        // Where no captures are written, only flow records tell which numbers were given.
+        let highest = highest.max(highest_capture(fs.as_ref(), &layout));
         let next_number = highest.max(ledger.highest()) + 1;
         let (ledger, mut entries) = (SharedLedger::new(ledger), loaded.entries);
         let start =

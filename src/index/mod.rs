@@ -4,11 +4,19 @@
 //! It gets rows per file, never per packet or flow. Whatever happens to it costs nothing but time: it is
 //! rebuilt from the files and the ledger, and the rebuilt one answers the same. Nobody waits for it.
 
+pub mod analysis;
 mod files;
+mod flow_rows;
+pub mod flow_table;
+pub mod flow_view;
+pub mod flows;
+pub mod fresh;
+mod from_flows;
 pub mod query;
 pub mod rebuild;
 mod rows;
 mod schema;
+pub mod summaries;
 pub mod view;
 pub mod writer;
 

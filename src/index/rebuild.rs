@@ -8,8 +8,11 @@ use rusqlite::Connection;
 
 use super::files::{self, beside};
 use super::query::Reader;
+use super::summaries::{self, Table};
 use super::{IndexError, rows, schema, writer};
+use crate::flow::summary::Encoded;
 use crate::store::catalog::{Catalog, Change, Unknown};
+use crate::store::facts::CaptureFacts;
 use crate::store::scan::{Scan, ScanError};
 
 /// How far a scan has come, bytes of files.
@@ -51,11 +54,29 @@ pub fn complete(
 ///
 /// # Errors If it cannot be written; the old one is still there then.
 pub fn replace(path: &Path, catalog: &Catalog) -> Result<(), IndexError> {
+    replace_with(path, catalog, |_| None)
+}
+
+/// Like [`replace`], with the summaries that `summarise` makes of the files. Of a file that has none a question reads the packets.
+///
+/// # Errors
+/// If it cannot be written; the old one is still there then.
+pub fn replace_with(
+    path: &Path,
+    catalog: &Catalog,
+    mut summarise: impl FnMut(&CaptureFacts) -> Option<Encoded>,
+) -> Result<(), IndexError> {
     let new = beside(path, ".new");
     files::remove(&new)?;
     let mut db = writer::create_plain(&new)?;
     let failed = |source| IndexError::of("rebuild", &new, source);
     fill(&mut db, catalog).map_err(failed)?;
+    for facts in catalog.captures() {
+        if let Some(summary) = summarise(facts) {
+            summaries::put(&db, Table::Captures, facts.name.number(), facts.size, &summary)
+                .map_err(failed)?;
+        }
+    }
     db.close().map_err(|(_, source)| failed(source))?;
     files::replace(&new, path)
 }
@@ -77,7 +98,10 @@ pub fn in_memory(catalog: &Catalog) -> Result<Reader, IndexError> {
 fn fill(db: &mut Connection, catalog: &Catalog) -> rusqlite::Result<()> {
     let transaction = db.transaction()?;
     let puts = catalog.rows().into_iter().map(Change::Put);
-    for change in puts.chain(catalog.gaps().cloned().map(Change::Gap)) {
+    let gaps = catalog.gaps().cloned().map(Change::Gap);
+    let flows = catalog.flow_rows().into_iter().map(|row| Change::PutFlow(Box::new(row)));
+    let findings = catalog.findings().cloned().map(Change::Finding);
+    for change in puts.chain(gaps).chain(flows).chain(findings) {
         rows::write(&transaction, &change)?;
     }
     transaction.commit()

@@ -4,6 +4,8 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, Result, Row as SqlRow, Transaction, named_params, params};
 
+use super::flow_rows;
+use super::summaries::{self, Table};
 use crate::packet::Nanos;
 use crate::store::catalog::{Change, Eviction, Gap, HISTORY, Row};
 use crate::store::facts::{CaptureFacts, State};
@@ -31,6 +33,7 @@ pub(super) fn write(to: &Transaction<'_>, change: &Change) -> Result<()> {
     match change {
         Change::Put(row) => put(to, row),
         Change::Drop(number) => {
+            summaries::forget(to, Table::Captures, *number)?;
             to.prepare_cached("DELETE FROM capture WHERE number = ?1")?.execute([*number as i64])?;
             Ok(())
         }
@@ -44,6 +47,10 @@ pub(super) fn write(to: &Transaction<'_>, change: &Change) -> Result<()> {
             Ok(())
         }
         Change::ClearGaps => to.prepare_cached("DELETE FROM gap")?.execute([]).map(|_| ()),
+        Change::PutFlow(row) => flow_rows::put(to, row),
+        Change::DropFlow(number) => flow_rows::forget(to, *number),
+        Change::Finding(finding) => flow_rows::put_finding(to, finding),
+        Change::DropFinding(id) => flow_rows::forget_finding(to, id),
     }
 }
 
@@ -60,6 +67,12 @@ fn put(to: &Transaction<'_>, row: &Row) -> Result<()> {
         clock_synchronised,
         doubtful_from,
     } = &row.facts;
+    // The packets of an evicted file are gone, and what they amount to with them: its flows answer from then on.
+    if row.evicted.is_some() {
+        summaries::forget(to, Table::Captures, name.number())?;
+    } else {
+        summaries::forget_unless(to, Table::Captures, name.number(), *size, &name.to_string())?;
+    }
     let count = |count: Option<u64>| count.map(|count| count as i64);
     let (at, reason) = row.evicted.as_ref().map(|e| (e.at, e.reason.as_str())).unzip();
     to.prepare_cached(
@@ -72,7 +85,7 @@ fn put(to: &Transaction<'_>, row: &Row) -> Result<()> {
     .execute(named_params! {
         ":number": name.number() as i64,
         ":name": name.to_string(),
-        ":state": STATES.iter().find(|(of, _)| of == state).map(|(_, text)| text),
+        ":state": state_text(*state),
         ":packets": *packets as i64,
         ":bytes": *bytes as i64,
         ":size": *size as i64,
@@ -96,7 +109,8 @@ fn put(to: &Transaction<'_>, row: &Row) -> Result<()> {
 pub(super) fn probe(db: &Connection) -> Result<()> {
     db.prepare_cached(SELECT_CAPTURES)?;
     db.prepare_cached(SELECT_GAPS)?;
-    Ok(())
+    flow_rows::probe(db)?;
+    summaries::probe(db)
 }
 
 /// The rows that may hold packets of `range`, lowest index number first; files without packets only in all of
@@ -111,9 +125,8 @@ pub(super) fn captures(from: &Connection, range: TimeRange, evicted: bool) -> Re
 
 fn capture(row: &SqlRow<'_>) -> Result<Row> {
     let unsigned = |column| row.get::<_, i64>(column).map(|n| n as u64);
-    let count = |column| row.get::<_, Option<i64>>(column).map(|n| n.map(|n| n as u64));
-    let (name, state): (String, String) = (row.get("name")?, row.get("state")?);
-    let state = STATES.iter().find(|(_, text)| *text == state).map(|(of, _)| *of);
+    let count = |column| count_of(row, column);
+    let name: String = row.get("name")?;
     let reason: Option<String> = row.get("evicted_reason")?;
     let at: Option<Nanos> = row.get("evicted_at")?;
     Ok(Row {
@@ -121,26 +134,47 @@ fn capture(row: &SqlRow<'_>) -> Result<Row> {
             name: name
                 .parse()
                 .map_err(|e| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(e)))?,
-            state: state
-                .ok_or_else(|| rusqlite::Error::InvalidColumnType(2, "state".to_owned(), Type::Text))?,
+            state: state_of(row)?,
             packets: unsigned("packets")?,
             bytes: unsigned("bytes")?,
             size: unsigned("size")?,
             first: row.get("first")?,
             last: row.get("last")?,
-            losses: Losses {
-                nic: count("lost_nic")?,
-                kernel: count("lost_kernel")?,
-                queue: count("lost_queue")?,
-                write: count("lost_write")?,
-                analysis: count("lost_analysis")?,
-            },
+            losses: losses_of(row)?,
             clock_synchronised: row.get("clock_synchronised")?,
             doubtful_from: count("doubtful_from")?,
         },
         held: row.get("held")?,
         evicted: reason.map(|reason| Eviction { at, reason }),
     })
+}
+
+/// How a state is written.
+pub(super) fn state_text(state: State) -> Option<&'static str> {
+    STATES.iter().find(|(of, _)| *of == state).map(|(_, text)| *text)
+}
+
+/// The state of a row that has one.
+pub(super) fn state_of(row: &SqlRow<'_>) -> Result<State> {
+    let text: String = row.get("state")?;
+    let state = STATES.iter().find(|(_, of)| *of == text).map(|(state, _)| *state);
+    state.ok_or_else(|| rusqlite::Error::InvalidColumnType(2, "state".to_owned(), Type::Text))
+}
+
+/// The losses of a row that has them.
+pub(super) fn losses_of(row: &SqlRow<'_>) -> Result<Losses> {
+    Ok(Losses {
+        nic: count_of(row, "lost_nic")?,
+        kernel: count_of(row, "lost_kernel")?,
+        queue: count_of(row, "lost_queue")?,
+        write: count_of(row, "lost_write")?,
+        analysis: count_of(row, "lost_analysis")?,
+    })
+}
+
+/// A count that may be unknown.
+pub(super) fn count_of(row: &SqlRow<'_>, column: &str) -> Result<Option<u64>> {
+    row.get::<_, Option<i64>>(column).map(|count| count.map(|count| count as u64))
 }
 
 /// Every gap, oldest first.

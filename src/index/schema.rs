@@ -7,7 +7,8 @@ use rusqlite::{Connection, ErrorCode, Result};
 const APPLICATION_ID: i64 = 0x5450_4b50;
 
 /// One step per schema version, the first from nothing. Never change one that was released: append.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE capture (
         number INTEGER PRIMARY KEY,
         name TEXT NOT NULL,
@@ -34,7 +35,66 @@ const MIGRATIONS: &[&str] = &["
         duration_ms INTEGER NOT NULL,
         reason TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    -- What is asked for most comes first: what lies behind it in a row need not be read.
+    CREATE TABLE summary (
+        number INTEGER PRIMARY KEY,
+        size INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        head BLOB NOT NULL,
+        protocols BLOB NOT NULL,
+        endpoints BLOB NOT NULL,
+        filter BLOB NOT NULL,
+        macs BLOB NOT NULL,
+        conversations BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE flow_file (
+        number INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        id TEXT,
+        state TEXT NOT NULL,
+        records INTEGER NOT NULL,
+        folded INTEGER NOT NULL,
+        packets INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        first INTEGER,
+        last INTEGER,
+        lost_nic INTEGER,
+        lost_kernel INTEGER,
+        lost_queue INTEGER,
+        lost_write INTEGER,
+        lost_analysis INTEGER,
+        analysed_file INTEGER,
+        analysed_offset INTEGER,
+        doubtful_from INTEGER,
+        evicted_at INTEGER,
+        evicted_reason TEXT
+    ) STRICT;
+    -- Of flow files; only the filter, unless there were no capture files.
+    CREATE TABLE flow_summary (
+        number INTEGER PRIMARY KEY,
+        size INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        head BLOB NOT NULL,
+        protocols BLOB NOT NULL,
+        endpoints BLOB NOT NULL,
+        filter BLOB NOT NULL,
+        macs BLOB NOT NULL,
+        conversations BLOB NOT NULL
+    ) STRICT;
+    -- In the order in which they came or grew last. The body is JSON.
+    CREATE TABLE finding (
+        turn INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        first INTEGER,
+        last INTEGER,
+        severity TEXT,
+        body TEXT NOT NULL
+    ) STRICT;
+",
+];
 
 /// The schema version of this Tapkeep.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

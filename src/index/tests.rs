@@ -7,15 +7,18 @@ use rusqlite::Connection;
 use super::query::Reader;
 use super::rebuild;
 use super::writer::{Health, IndexWriter, Was};
-use crate::packet::{LinkType, Nanos, Precision};
+use crate::flow::summary::{Encoded, Filter, Summary, SummaryLimits};
+use crate::packet::{LinkType, Nanos, Place, Precision};
 use crate::store::block::Tally;
 use crate::store::catalog::tests::facts;
 use crate::store::catalog::{Catalog, Change, Gap};
 use crate::store::entry::{Act, Entry};
-use crate::store::facts::State;
+use crate::store::facts::{CaptureFacts, State};
+use crate::store::finding::KeptFinding;
+use crate::store::flow_facts::FlowFacts;
 use crate::store::format::Format;
 use crate::store::losses::Losses;
-use crate::store::names::{CaptureName, Role};
+use crate::store::names::{CaptureName, FlowName, Role};
 use crate::store::range::TimeRange;
 use crate::store::scan::{End, Scan, ScanError};
 
@@ -299,4 +302,144 @@ fn gaps_are_bounded_like_the_catalogs() {
     }
     writer.write(&(0..1_005).map(gaps).collect::<Vec<_>>());
     assert_answers(&Reader::open(&path).unwrap(), &catalog);
+}
+
+fn flows(number: u64, records: u64) -> FlowFacts {
+    let name = FlowName::new(number, 1_735_655_452_000_000_000);
+    FlowFacts {
+        records,
+        size: 100 * records,
+        first: Some(number as Nanos * 1_000),
+        last: Some(number as Nanos * 1_000 + 999),
+        id: Some(format!("id-{number}")),
+        analysed: Some(Place { file: number, offset: 24 }),
+        losses: Losses { nic: None, ..Losses::NONE },
+        ..FlowFacts::bare(name, State::Sealed)
+    }
+}
+
+fn finding(id: &str, first: i64, count: u64) -> Act {
+    let stamp = |at| crate::store::facts::rfc3339(at);
+    let finding = serde_json::json!({
+        "id": id, "severity": "low", "first_seen": stamp(first), "last_seen": stamp(first + 10), "count": count,
+    });
+    Act::Finding { finding: KeptFinding::new(&finding).unwrap() }
+}
+
+#[track_caller]
+fn assert_flows_answer(reader: &Reader, catalog: &Catalog) {
+    assert_eq!(reader.flow_files(TimeRange::ALL, true).unwrap(), catalog.flow_rows());
+    let findings = reader.findings(TimeRange::ALL).unwrap();
+    assert_eq!(findings, catalog.findings().cloned().collect::<Vec<_>>());
+}
+
+#[test]
+fn flow_files_and_findings_are_followed_found_again_and_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite3");
+    let mut catalog = catalog();
+    for number in 1..5 {
+        catalog.apply(&entry(Act::FlowSeal { flows: flows(number, 10) }));
+    }
+    catalog.apply(&entry(finding("a-1-24", 1_000, 1)));
+    catalog.apply(&entry(finding("b-1-99", 5_000, 1)));
+    let (mut writer, _) = self::writer(&path, &catalog);
+    let reader = Reader::open(&path).unwrap();
+    assert_flows_answer(&reader, &catalog);
+    let filter = Encoded { filter: Filter::default().encode(), ..Encoded::default() };
+    for number in [1, 2] {
+        assert_eq!(writer.put_flow_summary(number, 1_000, &filter), &Health::Current);
+    }
+    assert_eq!(reader.flow_filters().unwrap().len(), 2);
+    assert_eq!(reader.flows_summarised().unwrap().len(), 0, "a filter alone tells of no packets");
+    for act in [
+        Act::FlowEvict { flows: flows(1, 10), reason: "count".to_owned() },
+        Act::FlowFound { flows: flows(2, 11) },
+        // The first has grown: it is the latest now.
+        finding("a-1-24", 1_000, 7),
+        finding("c-2-24", 9_000, 1),
+    ] {
+        let changes = catalog.apply(&entry(act));
+        assert_eq!(writer.write(&changes), &Health::Current);
+        assert_flows_answer(&reader, &catalog);
+    }
+    // Neither the evicted file nor the one of another size has a filter any more.
+    assert_eq!(reader.flow_filters().unwrap(), []);
+    let range = TimeRange { since: Some(5_005), until: Some(9_000) };
+    let ids: Vec<_> = reader.findings(range).unwrap().iter().map(|kept| kept.id().to_owned()).collect();
+    assert_eq!(ids, ["b-1-99"]);
+    assert_eq!(reader.flow_files(range, false).unwrap().len(), 0);
+    drop(writer);
+
+    // What happened while nobody wrote is made up for.
+    catalog.apply(&entry(finding("b-1-99", 5_000, 3)));
+    catalog.apply(&entry(Act::FlowSeal { flows: flows(5, 10) }));
+    let recovery = IndexWriter::new(&path).recover(&catalog).unwrap();
+    assert!(!recovery.differed.is_empty());
+    assert_flows_answer(&Reader::open(&path).unwrap(), &catalog);
+    assert_eq!(IndexWriter::new(&path).recover(&catalog).unwrap().differed, vec![]);
+    rebuild::replace(&path, &catalog).unwrap();
+    assert_flows_answer(&Reader::open(&path).unwrap(), &catalog);
+    assert_flows_answer(&rebuild::in_memory(&catalog).unwrap(), &catalog);
+}
+
+#[test]
+fn an_index_of_the_first_schema_gets_the_new_tables_and_keeps_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite3");
+    let catalog = catalog();
+    drop(writer(&path, &catalog));
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(
+        "DROP TABLE summary; DROP TABLE flow_file; DROP TABLE flow_summary; DROP TABLE finding; PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(db);
+    let mut writer = IndexWriter::new(&path);
+    let recovery = writer.recover(&catalog).unwrap();
+    assert_eq!((recovery.was, recovery.differed), (Was::Older(1), vec![]));
+    assert_eq!(writer.lacking(&catalog, &SummaryLimits::DEFAULT).unwrap().len(), 7);
+    assert_answers(&Reader::open(&path).unwrap(), &catalog);
+}
+
+#[test]
+fn a_summary_goes_with_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.sqlite3");
+    let mut catalog = catalog();
+    let (mut writer, _) = self::writer(&path, &catalog);
+    let summary = Summary::default().encode(&SummaryLimits::DEFAULT);
+    for number in 3..=9 {
+        writer.put_summary(number, 1_000, &summary);
+    }
+    // One that nobody knows, as of a file that was removed by hand.
+    writer.put_summary(77, 1_000, &summary);
+    let has = |writer: &mut IndexWriter| {
+        let lacking = writer.lacking(&Catalog::default(), &SummaryLimits::DEFAULT).unwrap();
+        assert_eq!(lacking, []);
+        Reader::open(&path).unwrap().summarised().unwrap().into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(has(&mut writer), [3, 4, 5, 6, 7, 8, 9, 77]);
+    // A hold changes the row, not the file; an eviction takes it; other contents under its number do, too.
+    for (act, left) in [
+        (Act::Hold { name: facts(6, 0).name }, vec![3, 4, 5, 6, 7, 8, 9, 77]),
+        (Act::Evict { capture: facts(3, 1_000), reason: "count".to_owned() }, vec![4, 5, 6, 7, 8, 9, 77]),
+        (Act::Found { capture: facts(4, 2_000) }, vec![5, 6, 7, 8, 9, 77]),
+        (
+            Act::Found { capture: CaptureFacts { name: CaptureName::new(5, 1), ..facts(5, 1_000) } },
+            vec![6, 7, 8, 9, 77],
+        ),
+    ] {
+        writer.write(&catalog.apply(&entry(act)));
+        assert_eq!(has(&mut writer), left);
+    }
+    drop(writer);
+    let mut writer = IndexWriter::new(&path);
+    writer.recover(&catalog).unwrap();
+    assert_eq!(has(&mut writer), [6, 7, 8, 9]);
+    // Made by other limits, it is made anew in time.
+    let other = SummaryLimits { endpoints: 9, ..SummaryLimits::DEFAULT };
+    let lacking = |writer: &mut IndexWriter, limits| writer.lacking(&catalog, limits).unwrap().len();
+    assert_eq!(lacking(&mut writer, &SummaryLimits::DEFAULT), 2);
+    assert_eq!(lacking(&mut writer, &other), 6);
 }

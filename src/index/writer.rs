@@ -12,8 +12,11 @@ use rusqlite::{Connection, FileControl, OpenFlags, TransactionBehavior};
 
 use super::files::{self, beside};
 use super::schema::{self, Found};
-use super::{IndexError, rows};
+use super::summaries::{self, Table};
+use super::{IndexError, flow_rows, rows};
+use crate::flow::summary::{Encoded, SummaryLimits};
 use crate::store::catalog::{Catalog, Change};
+use crate::store::facts::CaptureFacts;
 use crate::store::range::TimeRange;
 
 /// Bytes of log past which the index is left alone until its readers let it shrink.
@@ -105,6 +108,7 @@ impl IndexWriter {
         self.shrink_log(0)?;
         let differed = self.differences(catalog)?;
         self.commit(&differed)?;
+        self.with("write", |db| summaries::forget_orphans(db))?;
         Ok(Recovery { was, differed })
     }
 
@@ -117,6 +121,44 @@ impl IndexWriter {
             }
         }
         &self.health
+    }
+
+    /// Takes in the summary of a finished file that is `size` bytes long. While stale this does nothing; see
+    /// [`IndexWriter::lacking`].
+    pub fn put_summary(&mut self, number: u64, size: u64, summary: &Encoded) -> &Health {
+        self.put(Table::Captures, number, size, summary)
+    }
+
+    /// Takes in the summary of a finished flow file that is `size` bytes long; where capture files are written, only its filter.
+    /// While stale this does nothing.
+    pub fn put_flow_summary(&mut self, number: u64, size: u64, summary: &Encoded) -> &Health {
+        self.put(Table::Flows, number, size, summary)
+    }
+
+    fn put(&mut self, of: Table, number: u64, size: u64, summary: &Encoded) -> &Health {
+        if self.health == Health::Current {
+            self.close_if_replaced();
+            let put = self.with("write", |db| summaries::put(db, of, number, size, summary));
+            if let Err(error) = put.and_then(|()| self.shrink_log(LOG_LIMIT)) {
+                self.fail(&error);
+            }
+        }
+        &self.health
+    }
+
+    /// The finished files that have no summary of their present length, of this version and by these limits, lowest index
+    /// number first.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn lacking(
+        &mut self,
+        catalog: &Catalog,
+        limits: &SummaryLimits,
+    ) -> Result<Vec<CaptureFacts>, IndexError> {
+        let has = self.with("read", |db| summaries::sizes_by(db, limits))?;
+        let lacks = |facts: &&CaptureFacts| has.get(&facts.name.number()) != Some(&facts.size);
+        Ok(catalog.captures().filter(lacks).cloned().collect())
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), IndexError> {
@@ -135,6 +177,9 @@ impl IndexWriter {
     fn differences(&mut self, catalog: &Catalog) -> Result<Vec<Change>, IndexError> {
         let (rows, gaps) =
             self.with("read", |db| Ok((rows::captures(db, TimeRange::ALL, true)?, rows::gaps(db)?)))?;
+        let (flows, findings) = self.with("read", |db| {
+            Ok((flow_rows::files(db, TimeRange::ALL, true)?, flow_rows::findings(db, TimeRange::ALL)?))
+        })?;
         let mut has: BTreeMap<_, _> = rows.into_iter().map(|row| (row.facts.name.number(), row)).collect();
         let mut changes = Vec::new();
         for row in catalog.rows() {
@@ -147,6 +192,17 @@ impl IndexWriter {
             changes.push(Change::ClearGaps);
             changes.extend(catalog.gaps().cloned().map(Change::Gap));
         }
+        let mut has: BTreeMap<_, _> = flows.into_iter().map(|row| (row.facts.name.number(), row)).collect();
+        for row in catalog.flow_rows() {
+            if has.remove(&row.facts.name.number()).as_ref() != Some(&row) {
+                changes.push(Change::PutFlow(Box::new(row)));
+            }
+        }
+        changes.extend(has.into_keys().map(Change::DropFlow));
+        // They are in the order in which they came: from the first that differs on all are written anew.
+        let same = findings.iter().zip(catalog.findings()).take_while(|(has, wanted)| has == wanted).count();
+        changes.extend(findings.iter().skip(same).map(|finding| Change::DropFinding(finding.id().into())));
+        changes.extend(catalog.findings().skip(same).cloned().map(Change::Finding));
         Ok(changes)
     }
 

@@ -6,14 +6,21 @@
 //! its name. The catalog is as large as the directory, plus the last [`HISTORY`] evictions, gaps and clock
 //! steps.
 
+mod flows;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
+use self::flows::{Findings, Flows};
 use super::entry::{Act, Entry};
 use super::facts::{CaptureFacts, State};
-use super::names::{CaptureName, Role};
+use super::finding::KeptFinding;
+use super::flow_facts::FlowFacts;
+use super::names::{CaptureName, FlowName, Role};
 use super::scan::Scan;
 use crate::packet::Nanos;
 use crate::sys::fs;
+
+pub use flows::FlowRow;
 
 /// How many evictions, gaps and clock steps are remembered.
 pub const HISTORY: usize = 1_000;
@@ -108,6 +115,14 @@ pub enum Change {
     Gap(Gap),
     /// All gaps are forgotten.
     ClearGaps,
+    /// The row of this flow file's index number is now this one.
+    PutFlow(Box<FlowRow>),
+    /// There is no row of a flow file of this index number any more.
+    DropFlow(u64),
+    /// One more finding, the latest, in the place of the one that has its id.
+    Finding(KeptFinding),
+    /// There is no finding of this id any more.
+    DropFinding(Box<str>),
 }
 
 /// What exists.
@@ -123,6 +138,8 @@ pub struct Catalog {
     vanished: Vec<CaptureFacts>,
     clashes: Vec<String>,
     highest: u64,
+    flows: Flows,
+    findings: Findings,
 }
 
 impl Catalog {
@@ -160,6 +177,13 @@ impl Catalog {
                 self.highest = self.highest.max(*highest);
                 Vec::new()
             }
+            Act::FlowSeal { flows } | Act::FlowSalvage { flows, .. } | Act::FlowFound { flows } => {
+                self.put_flow(flows.clone())
+            }
+            Act::FlowEvict { flows, reason } => {
+                self.flows.evict(flows.clone(), Eviction { at: entry.at, reason: reason.clone() })
+            }
+            Act::Finding { finding } => self.findings.put(finding.clone()),
             Act::Start { .. } | Act::Stop { .. } | Act::Damage { .. } => Vec::new(),
         }
     }
@@ -174,6 +198,17 @@ impl Catalog {
         let row = self.row(&facts);
         self.captures.insert(number, facts);
         vec![Change::Put(row)]
+    }
+
+    /// Takes in a finished flow file. Whatever was held of its index number before is replaced.
+    pub fn put_flow(&mut self, facts: FlowFacts) -> Vec<Change> {
+        self.flows.put(facts)
+    }
+
+    /// Holds what the ledger said of flow files against a listing of `flows/` made after it was read; returns those that the
+    /// ledger knows and that are gone without an eviction. Until then the ledger is believed.
+    pub fn settle_flows(&mut self, listing: &[fs::Entry]) -> Vec<FlowFacts> {
+        self.flows.settle(listing)
     }
 
     /// Lets go of an unsealed or unknown file that is gone, or turned out to be.
@@ -309,6 +344,32 @@ impl Catalog {
         let mut rows: Vec<_> = there.chain(gone).collect();
         rows.sort_by_key(|row| row.facts.name.number());
         rows
+    }
+
+    /// The finished flow files that are there, lowest index number first.
+    pub fn flows(&self) -> impl DoubleEndedIterator<Item = &FlowFacts> {
+        self.flows.there()
+    }
+
+    /// The finished flow file of an index number.
+    pub fn flow(&self, number: u64) -> Option<&FlowFacts> {
+        self.flows.get(number)
+    }
+
+    /// Every row of a flow file, lowest index number first, the last [`HISTORY`] evicted ones too.
+    pub fn flow_rows(&self) -> Vec<FlowRow> {
+        self.flows.rows()
+    }
+
+    /// Flow files to be read, with their sizes: unknown to the ledger, or of another size than it says. For one who puts
+    /// each of them; there are none then.
+    pub fn take_unknown_flows(&mut self) -> Vec<(FlowName, u64)> {
+        self.flows.take_unknown()
+    }
+
+    /// The latest findings, those that came or grew last at the end.
+    pub fn findings(&self) -> impl DoubleEndedIterator<Item = &KeptFinding> {
+        self.findings.iter()
     }
 
     /// The last gaps, oldest first.

@@ -114,7 +114,8 @@ fn a_scanned_file_gets_the_facts_it_can_have() {
 
 #[test]
 fn history_is_bounded_and_the_highest_number_outlives_it() {
-    let compacted = Act::Compacted { boot: String::new(), ages: Vec::new(), highest: 4_711 };
+    let compacted =
+        Act::Compacted { boot: String::new(), ages: Vec::new(), flow_ages: Vec::new(), highest: 4_711 };
     let mut catalog = Catalog::new(&[entry(compacted)], &[]);
     let mut changes = Vec::new();
     for number in 1..=HISTORY as u64 + 1 {
@@ -217,8 +218,67 @@ fn follow(copy: &mut BTreeMap<u64, Row>, changes: Vec<Change>) {
             Change::Put(row) => _ = copy.insert(row.facts.name.number(), row),
             Change::Drop(number) => _ = copy.remove(&number),
             Change::Gap(_) | Change::ClearGaps => {}
+            Change::PutFlow(_) | Change::DropFlow(_) | Change::Finding(_) | Change::DropFinding(_) => {}
         }
     }
+}
+
+fn flow_facts(number: u64, size: u64) -> FlowFacts {
+    let name = FlowName::new(number, number as Nanos);
+    FlowFacts { size, records: number, ..FlowFacts::bare(name, State::Sealed) }
+}
+
+fn flow_file(number: u64, size: u64) -> fs::Entry {
+    fs::Entry { name: FlowName::new(number, number as Nanos).to_string(), size }
+}
+
+#[test]
+fn flow_files_that_are_there_count_and_the_ledger_tells_of_them() {
+    let seal = |number| entry(Act::FlowSeal { flows: flow_facts(number, 100) });
+    let evict = |number| entry(Act::FlowEvict { flows: flow_facts(number, 100), reason: "bytes".to_owned() });
+    // 1 is evicted, 2 is evicted and still there, 3 has another size, 5 is gone, 8 is on its way, 6 is not known.
+    let ledger = [1, 2, 3, 4, 5, 8].map(seal).into_iter().chain([evict(1), evict(2)]).collect::<Vec<_>>();
+    let listing =
+        [flow_file(2, 100), flow_file(3, 99), flow_file(4, 100), flow_file(6, 1), file(9, Role::Sealed, 1)];
+    let mut catalog = Catalog::new(&ledger, &[]);
+    assert_eq!(catalog.settle_flows(&listing), [flow_facts(5, 100)]);
+    assert_eq!(catalog.flows().collect::<Vec<_>>(), [&flow_facts(2, 100), &flow_facts(4, 100)]);
+    let unknown = catalog.take_unknown_flows();
+    assert_eq!(
+        unknown.iter().map(|(name, size)| (name.number(), *size)).collect::<Vec<_>>(),
+        [(3, 99), (6, 1)]
+    );
+    let rows: Vec<_> =
+        catalog.flow_rows().iter().map(|row| (row.facts.name.number(), row.facts.state)).collect();
+    assert_eq!(rows, [(1, State::Evicted), (2, State::Sealed), (4, State::Sealed)]);
+    let changes = catalog.apply(&evict(4));
+    assert!(matches!(&changes[..], [Change::PutFlow(row)] if row.evicted.is_some()));
+    for number in 100..100 + HISTORY as u64 {
+        catalog.apply(&evict(number));
+    }
+    assert_eq!((catalog.flow_rows().len(), catalog.flow_rows()[0].facts.name.number()), (1 + HISTORY, 2));
+}
+
+#[test]
+fn of_findings_the_latest_stay_each_once() {
+    let finding = |n: usize, count: u64| {
+        let finding = serde_json::json!({"id": format!("port_scan-1-{n}"), "count": count, "observed": 1.5});
+        Act::Finding { finding: KeptFinding::new(&finding).unwrap() }
+    };
+    let mut catalog = Catalog::default();
+    let limit = super::super::finding::MAX_FINDINGS;
+    for n in 0..limit {
+        assert_eq!(catalog.apply(&entry(finding(n, 1))).len(), 1);
+    }
+    // The first has grown, so the second is the oldest.
+    assert_eq!(catalog.apply(&entry(finding(0, 2))).len(), 1);
+    let changes = catalog.apply(&entry(finding(limit, 1)));
+    assert!(
+        matches!(&changes[..], [Change::Finding(_), Change::DropFinding(id)] if &**id == "port_scan-1-1")
+    );
+    assert_eq!(catalog.findings().count(), limit);
+    let read: serde_json::Value = catalog.findings().rev().nth(1).unwrap().read().unwrap();
+    assert_eq!(read, serde_json::json!({"id": "port_scan-1-0", "count": 2, "observed": 1.5}));
 }
 
 proptest! {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::{CaptureFacts, name_text, stamp_text};
+use super::finding::KeptFinding;
+use super::flow_facts::FlowFacts;
 use super::losses::Losses;
 use super::names::CaptureName;
 use crate::packet::Nanos;
@@ -100,6 +102,37 @@ pub enum Act {
         /// What is wrong, and what was done.
         what: String,
     },
+    /// A flow file is about to get its final name.
+    FlowSeal {
+        /// What it holds.
+        flows: FlowFacts,
+    },
+    /// A flow file left by a crash is about to get its final name, as it is.
+    FlowSalvage {
+        /// What was kept.
+        flows: FlowFacts,
+        /// How many of its records no checkpoint vouches for.
+        unverified: u64,
+        /// Bytes of it that are no records: damaged, or of a record that was cut.
+        lost: u64,
+    },
+    /// A finished flow file that the ledger did not know was read.
+    FlowFound {
+        /// What it holds.
+        flows: FlowFacts,
+    },
+    /// A flow file is about to be removed by retention.
+    FlowEvict {
+        /// What it held.
+        flows: FlowFacts,
+        /// Which limit asked for it.
+        reason: String,
+    },
+    /// A finding, or one of before that has grown: of those with one id the last counts.
+    Finding {
+        /// What `tapkeep suspicious` tells of it.
+        finding: KeptFinding,
+    },
     /// Entries of before were dropped, the starts that their `up_ms` belongs to among them: the age of a file sealed before
     /// this entry is the one told here plus what has passed since. Several follow each other if there are many files.
     Compacted {
@@ -107,13 +140,16 @@ pub enum Act {
         boot: String,
         /// Index numbers and age, milliseconds, of the files that exist.
         ages: Vec<(u64, u64)>,
+        /// The same of flow files.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        flow_ages: Vec<(u64, u64)>,
         /// The highest index number ever given.
         highest: u64,
     },
 }
 
 impl Act {
-    /// The highest index number that it names; 0 if none.
+    /// The highest index number of a capture file that it names; 0 if none.
     pub fn highest(&self) -> u64 {
         match self {
             Self::Seal { capture }
@@ -123,7 +159,27 @@ impl Act {
             Self::Hold { name } | Self::Release { name } => name.number(),
             Self::Damage { file, .. } => CaptureName::parse(file).map_or(0, |(name, _)| name.number()),
             Self::Compacted { highest, .. } => *highest,
-            Self::Start { .. } | Self::Stop { .. } | Self::Gap { .. } | Self::ClockStep { .. } => 0,
+            // Where no captures are written, flows are all that had their numbers.
+            Self::FlowSeal { flows }
+            | Self::FlowSalvage { flows, .. }
+            | Self::FlowFound { flows }
+            | Self::FlowEvict { flows, .. } => flows.analysed.map_or(0, |place| place.file),
+            Self::Start { .. }
+            | Self::Stop { .. }
+            | Self::Gap { .. }
+            | Self::ClockStep { .. }
+            | Self::Finding { .. } => 0,
+        }
+    }
+
+    /// The facts of the flow file that it names.
+    pub fn flows(&self) -> Option<&FlowFacts> {
+        match self {
+            Self::FlowSeal { flows }
+            | Self::FlowSalvage { flows, .. }
+            | Self::FlowFound { flows }
+            | Self::FlowEvict { flows, .. } => Some(flows),
+            _ => None,
         }
     }
 }

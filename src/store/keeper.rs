@@ -2,8 +2,11 @@
 //! follows the markers by which people hold files, and keeps the catalog of what exists. Every act is in the
 //! ledger before it is done.
 
+mod flows;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +17,9 @@ use super::entry::{Act, Entry};
 use super::facts::{CaptureFacts, State};
 use super::layout::Layout;
 use super::ledger::LedgerError;
+use super::names::FlowName;
 use super::names::{CaptureName, Role};
-use super::retention::{self, Candidate, Eviction, Limits, Reason, Room};
+use super::retention::{self, Candidate, Eviction, FlowLimits, Limits, Reason, Room};
 use super::salvage::{Salvage, SalvageError, Salvaged};
 use super::scan::scan;
 use crate::sys::clock::Clock;
@@ -46,6 +50,14 @@ pub enum Kept {
     Vanished(CaptureName),
     /// A file has the index number of another; it is left alone.
     Clash(String),
+    /// A flow file was removed.
+    FlowEvicted(FlowName, u64, Reason),
+    /// A flow file was to be removed, and could not be.
+    FlowNotEvicted(FlowName, KeepError),
+    /// A finished flow file that the ledger did not know was read and taken in.
+    FlowFound(FlowName),
+    /// A flow file is gone, and not by us.
+    FlowVanished(FlowName),
 }
 
 /// Why something could not be kept or removed.
@@ -92,6 +104,10 @@ pub struct Keeper {
     empty: Option<Space>,
     awaited: Option<Awaited>,
     changes: Vec<Change>,
+    /// Flow files still to be read, lowest index number first.
+    unknown_flows: VecDeque<(FlowName, u64)>,
+    flows_sealed_at: BTreeMap<u64, u64>,
+    flow_limits: Option<FlowLimits>,
 }
 
 impl Keeper {
@@ -106,13 +122,18 @@ impl Keeper {
         limits: Option<Limits>,
         rotation_size: u64,
     ) -> io::Result<Self> {
-        let listing = list(fs.as_ref(), &layout)?;
+        let listing = list(fs.as_ref(), &layout.captures())?;
         let mut catalog = Catalog::new(entries, &listing);
+        let flows = catalog.settle_flows(&list(fs.as_ref(), &layout.flows())?);
         let vanished = catalog.vanished().iter().map(|facts| Kept::Vanished(facts.name));
+        let vanished = vanished.chain(flows.iter().map(|facts| Kept::FlowVanished(facts.name)));
         let differing = vanished.chain(catalog.clashes().iter().cloned().map(Kept::Clash)).collect();
         let mut keeper = Self {
             differing,
             unknown: catalog.take_unknown().into(),
+            unknown_flows: catalog.take_unknown_flows().into(),
+            flows_sealed_at: BTreeMap::new(),
+            flow_limits: None,
             catalog,
             fs,
             layout,
@@ -129,6 +150,7 @@ impl Keeper {
         entries.iter().for_each(|entry| keeper.age(entry));
         // An eviction that a power cut has undone makes its file no younger.
         keeper.sealed_at.retain(|number, _| keeper.catalog.capture(*number).is_some());
+        keeper.flows_sealed_at.retain(|number, _| keeper.catalog.flow(*number).is_some());
         keeper.measure(&listing);
         Ok(keeper)
     }
@@ -136,7 +158,7 @@ impl Keeper {
     /// Changes what retention allows.
     pub fn set_limits(&mut self, limits: Option<Limits>, rotation_size: u64) {
         (self.limits, self.rotation_size) = (limits, rotation_size);
-        if let Ok(listing) = list(self.fs.as_ref(), &self.layout) {
+        if let Ok(listing) = list(self.fs.as_ref(), &self.layout.captures()) {
             self.measure(&listing);
         }
     }
@@ -208,7 +230,7 @@ impl Keeper {
 
     /// How many finished files the ledger does not know and [`Keeper::reconcile`] has yet to read.
     pub fn unread(&self) -> usize {
-        self.unknown.len()
+        self.unknown.len() + self.unknown_flows.len()
     }
 
     /// Tells of one more file that is gone or out of place, or takes in one more that the ledger does not know;
@@ -217,7 +239,7 @@ impl Keeper {
         if let Some(kept) = self.differing.pop_front() {
             return Some(kept);
         }
-        let unknown = self.unknown.pop_front()?;
+        let Some(unknown) = self.unknown.pop_front() else { return self.reconcile_flows() };
         let path = self.layout.captures().join(unknown.name.file_name(unknown.role));
         let facts = match self.fs.open_read(&path) {
             Ok(file) => unknown.facts(scan(file.as_ref()).ok().as_ref()),
@@ -230,14 +252,20 @@ impl Keeper {
 
     /// Carries retention out; `growing` is the length of the file being written, `more` whether there is anything to come.
     pub fn enforce(&mut self, growing: u64, more: bool) -> Result<Vec<Kept>, KeepError> {
-        let listing = list(self.fs.as_ref(), &self.layout)
+        let listing = list(self.fs.as_ref(), &self.layout.captures())
             .map_err(|source| KeepError::Io { what: "list pcaps/".to_owned(), source })?;
         let names: Vec<_> = listing.iter().filter_map(|file| CaptureName::parse(&file.name)).collect();
         let mut kept = self.follow_markers(&names)?;
-        let Some(limits) = self.limits else { return Ok(kept) };
+        if self.limits.is_none() && self.flow_limits.is_none() {
+            return Ok(kept);
+        }
         let space = uninterrupted(|| self.fs.space(self.layout.root()));
         let space =
             space.map_err(|source| KeepError::Io { what: "look at the free space".to_owned(), source })?;
+        let Some(limits) = self.limits else {
+            kept.extend(self.enforce_flows(space, None));
+            return Ok(kept);
+        };
         let now = self.clock.now();
         let kept_bytes = kept_bytes(&listing, growing > 0);
         let all = space.free.saturating_add(kept_bytes).saturating_add(growing);
@@ -258,6 +286,8 @@ impl Keeper {
             floor: self.floor(&limits),
         };
         let plan = retention::plan(&candidates, &limits, &room);
+        let no_captures = kept_bytes == 0 && growing == 0 && room.settled;
+        kept.extend(self.enforce_flows(space, no_captures.then_some(limits.min_free)));
         if plan.is_empty() {
             return Ok(kept);
         }
@@ -279,14 +309,15 @@ impl Keeper {
         }
         let now = self.running_now();
         // What lies there under any name may be on its way to the catalog, and what the ledger tells of it is needed.
-        let Ok(listing) = list(self.fs.as_ref(), &self.layout) else { return Ok(false) };
+        let Ok(listing) = list(self.fs.as_ref(), &self.layout.captures()) else { return Ok(false) };
         let there = listing.iter().filter_map(|file| CaptureName::parse(&file.name));
         let captures = self.catalog.captures().map(|facts| facts.name.number());
         let existing: BTreeSet<_> = captures.chain(there.map(|(name, _)| name.number())).collect();
         let sealed_at = |number: &u64| self.sealed_at.get(number).copied().unwrap_or(now);
         let ages: Vec<_> =
             existing.iter().map(|number| (*number, now.saturating_sub(sealed_at(number)))).collect();
-        self.ledger.compact(&ages)?;
+        let Ok(flow_ages) = self.flow_ages(now) else { return Ok(false) };
+        self.ledger.compact(&ages, &flow_ages)?;
         Ok(true)
     }
 
@@ -308,8 +339,13 @@ impl Keeper {
             Act::Seal { capture } | Act::Salvage { capture, .. } | Act::Found { capture } => {
                 self.sealed_at.insert(capture.name.number(), now);
             }
-            Act::Compacted { ages, .. } => {
-                self.sealed_at.extend(ages.iter().map(|&(number, age)| (number, now.saturating_sub(age))));
+            Act::FlowSeal { flows } | Act::FlowSalvage { flows, .. } | Act::FlowFound { flows } => {
+                self.flows_sealed_at.insert(flows.name.number(), now);
+            }
+            Act::Compacted { ages, flow_ages, .. } => {
+                let sealed_at = |&(number, age): &(u64, u64)| (number, now.saturating_sub(age));
+                self.sealed_at.extend(ages.iter().map(sealed_at));
+                self.flows_sealed_at.extend(flow_ages.iter().map(sealed_at));
             }
             _ => {}
         }
@@ -399,9 +435,9 @@ impl Keeper {
     }
 }
 
-/// The files of `pcaps/`; none where nothing was ever saved.
-fn list(fs: &dyn Fs, layout: &Layout) -> io::Result<Vec<crate::sys::fs::Entry>> {
-    match uninterrupted(|| fs.read_dir(&layout.captures())) {
+/// The files of `pcaps/` or `flows/`; none where nothing was ever saved.
+fn list(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<crate::sys::fs::Entry>> {
+    match uninterrupted(|| fs.read_dir(dir)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other,
     }

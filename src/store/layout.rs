@@ -1,6 +1,13 @@
 //! Where things lie in a data directory.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use super::names::{CaptureName, Role};
+use crate::sys::fs::{Fs, FsFile};
+
+/// The name of the flow file being written; always this one.
+pub const FLOW_FILE: &str = "traffic_flows.jsonb";
 
 /// A data directory's paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +31,44 @@ impl Layout {
         self.root.join("pcaps")
     }
 
+    /// Opens a capture file under its final name or, while it grows, the other; tells under which.
+    pub fn open_capture(&self, fs: &dyn Fs, name: CaptureName) -> io::Result<(Box<dyn FsFile>, Role)> {
+        let open = |role| {
+            let file = fs.open_read(&self.captures().join(name.file_name(role)));
+            file.map(|file| (file, role))
+        };
+        // Sealed between the two looks, it is under its final name again.
+        open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
+    }
+
+    /// The flow file being written.
+    pub fn flow_file(&self) -> PathBuf {
+        self.root.join(FLOW_FILE)
+    }
+
+    /// The flow file that is to take its place.
+    pub fn next_flow_file(&self) -> PathBuf {
+        self.root.join(format!("{FLOW_FILE}.new"))
+    }
+
+    /// The directory of sealed flow files.
+    pub fn flows(&self) -> PathBuf {
+        self.root.join("flows")
+    }
+
     /// The ledger.
     pub fn ledger(&self) -> PathBuf {
         self.root.join("ledger.jsonb")
+    }
+
+    /// The state of the detectors.
+    pub fn detectors(&self) -> PathBuf {
+        self.root.join("detectors.jsonb.gz")
+    }
+
+    /// The state that is to take its place.
+    pub fn next_detectors(&self) -> PathBuf {
+        self.root.join("detectors.jsonb.gz.new")
     }
 
     /// The index.

@@ -102,8 +102,8 @@ impl SharedLedger {
     }
 
     /// See [`Ledger::compact`].
-    pub fn compact(&self, existing: &[(u64, u64)]) -> Result<(), LedgerError> {
-        self.own().compact(existing)
+    pub fn compact(&self, existing: &[(u64, u64)], flows: &[(u64, u64)]) -> Result<(), LedgerError> {
+        self.own().compact(existing, flows)
     }
 
     fn own(&self) -> MutexGuard<'_, Ledger> {
@@ -181,20 +181,25 @@ impl Ledger {
 
     /// Replaces the ledger by what is still of use: of the `existing` capture files (index number, age in milliseconds)
     /// their last seal or salvage, hold or release, and damage; the last 1,000 evictions; the last start; the last 100
-    /// gaps, clock steps, stops and other damage; and up to 1,000 entries of kinds unknown to this version. On failure
-    /// nothing is lost.
-    pub fn compact(&mut self, existing: &[(u64, u64)]) -> Result<(), LedgerError> {
+    /// gaps, clock steps, stops and other damage; and up to 1,000 entries of kinds unknown to this version. Of flow files the
+    /// same, `flows` being those that exist; and the last 10,000 findings. On failure nothing is lost.
+    pub fn compact(&mut self, existing: &[(u64, u64)], flows: &[(u64, u64)]) -> Result<(), LedgerError> {
         let contents = Contents::read(&*self.fs, &self.path)?;
-        let numbers = existing.iter().map(|&(number, _)| number).collect();
+        let numbers = |files: &[(u64, u64)]| files.iter().map(|&(number, _)| number).collect();
         let highest = existing.iter().map(|&(number, _)| number).fold(self.highest, u64::max);
         let boot = self.clock.boot_id();
-        let compacted =
-            |ages: &[(u64, u64)]| Act::Compacted { boot: boot.clone(), ages: ages.to_vec(), highest };
-        let mut acts: Vec<_> = existing.chunks(AGES).map(compacted).collect();
+        let compacted = |ages: &[(u64, u64)], flow_ages: &[(u64, u64)]| Act::Compacted {
+            boot: boot.clone(),
+            ages: ages.to_vec(),
+            flow_ages: flow_ages.to_vec(),
+            highest,
+        };
+        let mut acts: Vec<_> = existing.chunks(AGES).map(|ages| compacted(ages, &[])).collect();
+        acts.extend(flows.chunks(AGES).map(|ages| compacted(&[], ages)));
         if acts.is_empty() {
-            acts.push(compacted(&[]));
+            acts.push(compacted(&[], &[]));
         }
-        let kept = compact::survivors(&contents, &numbers);
+        let kept = compact::survivors(&contents, &numbers(existing), &numbers(flows));
         let entries: Vec<_> = acts.into_iter().map(|act| self.stamp(act)).collect();
         self.replace(&contents, |index| kept[index], &entries)?;
         self.compacted = self.open.as_ref().map_or(0, |open| open.written);

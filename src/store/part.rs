@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::format::{FILE_HEADER, Format};
@@ -12,6 +13,30 @@ use crate::sys::fs::{Fs, FsFile, uninterrupted, write_full};
 /// The granularity in which pages are pushed to the device.
 const PAGE: u64 = 4096;
 
+/// How much of a capture file is on the device; shared with those who name its bytes elsewhere.
+#[derive(Debug, Default)]
+pub struct Durability {
+    synced: AtomicU64,
+    doubtful: AtomicBool,
+}
+
+impl Durability {
+    /// Bytes known to be on the device.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Whether a sync has failed: bytes behind [`Durability::synced`] may or may not be on the device, for ever.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing that is still to come can make the byte at `offset` more durable.
+    pub fn is_settled(&self, offset: u64) -> bool {
+        self.synced() > offset || self.is_doubtful()
+    }
+}
+
 /// A `.part` file.
 pub struct PartFile {
     /// Its name.
@@ -20,9 +45,8 @@ pub struct PartFile {
     file: Box<dyn FsFile>,
     written: AtomicU64,
     pushed: AtomicU64,
-    synced: AtomicU64,
+    durability: Arc<Durability>,
     named: AtomicBool,
-    doubtful: AtomicBool,
     overlong: AtomicBool,
 }
 
@@ -47,9 +71,8 @@ impl PartFile {
             file,
             written: AtomicU64::new(FILE_HEADER as u64),
             pushed: AtomicU64::new(0),
-            synced: AtomicU64::new(0),
+            durability: Arc::default(),
             named: AtomicBool::new(false),
-            doubtful: AtomicBool::new(false),
             overlong: AtomicBool::new(false),
         })
     }
@@ -66,12 +89,17 @@ impl PartFile {
 
     /// Bytes known to be on the device.
     pub fn synced(&self) -> u64 {
-        self.synced.load(Ordering::Acquire)
+        self.durability.synced()
     }
 
-    /// Whether a sync has failed: bytes behind [`PartFile::synced`] may or may not be on the device, for ever.
+    /// Whether a sync has failed, see [`Durability::is_doubtful`].
     pub fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Acquire)
+        self.durability.is_doubtful()
+    }
+
+    /// How much of it is on the device, for one who does not hold the file.
+    pub fn durability(&self) -> &Arc<Durability> {
+        &self.durability
     }
 
     /// Appends whole records. If the disk takes only some, the file keeps the whole ones among them, and the error says
@@ -128,9 +156,9 @@ impl PartFile {
             uninterrupted(|| self.file.sync())
         })();
         match &synced {
-            Ok(()) if !self.is_doubtful() => self.synced.store(upto, Ordering::Release),
+            Ok(()) if !self.is_doubtful() => self.durability.synced.store(upto, Ordering::Release),
             Ok(()) => {}
-            Err(_) => self.doubtful.store(true, Ordering::Release),
+            Err(_) => self.durability.doubtful.store(true, Ordering::Release),
         }
         synced
     }

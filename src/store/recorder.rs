@@ -7,6 +7,7 @@
 //! to try again.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::format::{FILE_HEADER, Format, RECORD_HEADER, records};
 use super::layout::Layout;
 use super::losses::Losses;
 use super::names::CaptureName;
-use super::part::PartFile;
+use super::part::{Durability, PartFile};
 use super::sealer::Job;
 use crate::sys::fs::Fs;
 
@@ -69,12 +70,27 @@ pub enum Refused {
     },
 }
 
+/// Where a run of a block's records lies.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// The file.
+    pub name: CaptureName,
+    /// How much of it is on the device.
+    pub durability: Arc<Durability>,
+    /// The offset of the first record in the file.
+    pub offset: u64,
+    /// The run, bytes of the block.
+    pub run: Range<usize>,
+}
+
 /// What became of a block.
 #[derive(Debug)]
 pub struct Outcome {
     /// Bytes of the block, from its beginning, that are dealt with; less than its length only if refused.
     pub done: usize,
-    /// Why the rest is not.
+    /// Where they lie.
+    pub pieces: Vec<Piece>,
+    /// Why the rest is not dealt with.
     pub refused: Option<Refused>,
 }
 
@@ -216,21 +232,31 @@ impl Recorder {
     /// Writes the block's records from byte `from` on, which must be a record's beginning, and books its
     /// losses to the file that gets the first of them.
     pub fn record(&mut self, block: &mut Block, from: usize, now: Duration) -> Outcome {
-        let mut done = from;
+        let (mut done, mut pieces) = (from, Vec::new());
         while done < block.bytes().len() {
             let rest = &block.bytes()[done..];
             if let Err(refused) = self.ensure_file(block, rest, now) {
-                return Outcome { done, refused: Some(refused) };
+                return Outcome { done, pieces, refused: Some(refused) };
             }
             // A count belongs to one file; what nobody counted may be missing in each that gets records of the block.
             let unknown = block.losses.unknown_part();
             self.book(std::mem::replace(&mut block.losses, unknown));
-            match self.append(block, &block.bytes()[done..]) {
-                Ok(written) => done += written,
-                Err((written, refused)) => return Outcome { done: done + written, refused: Some(refused) },
+            let place = self.growing.as_ref().map(|growing| Arc::clone(&growing.part));
+            let offset = place.as_ref().map_or(0, |part| part.written());
+            let (written, refused) = match self.append(block, &block.bytes()[done..]) {
+                Ok(written) => (written, None),
+                Err((written, refused)) => (written, Some(refused)),
+            };
+            if let Some(part) = place.filter(|_| written > 0) {
+                let durability = Arc::clone(part.durability());
+                pieces.push(Piece { name: part.name, durability, offset, run: done..done + written });
+            }
+            done += written;
+            if refused.is_some() {
+                return Outcome { done, pieces, refused };
             }
         }
-        Outcome { done, refused: None }
+        Outcome { done, pieces, refused: None }
     }
 
     /// Looks at the timers: starts a sync that is due, ends a file whose time has come or whose sync has

@@ -42,6 +42,59 @@ pub struct Limits {
     pub floor_percent: u8,
 }
 
+/// What retention allows of flow files, beside what it allows of captures; any one limit evicts, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowLimits {
+    /// The most sealed files.
+    pub count: Option<u64>,
+    /// The most bytes, the growing file at its full size included.
+    pub bytes: Option<u64>,
+    /// The longest time since a file was sealed.
+    pub age: Option<Duration>,
+    /// The size at which a file ends.
+    pub rotation_size: u64,
+}
+
+impl FlowLimits {
+    /// The most bytes of flow files unless the configuration says otherwise, whatever the disk's size.
+    pub const DEFAULT_BYTES: u64 = 1_000_000_000;
+    /// The most hundredths of the disk, likewise.
+    pub const DEFAULT_PERCENT: u8 = 10;
+
+    /// By bytes alone: 1 GB, or a tenth of a disk smaller than 10 GB.
+    pub fn for_disk(total: u64, rotation_size: u64) -> Self {
+        let bytes = Self::DEFAULT_BYTES.min(hundredths(total, Self::DEFAULT_PERCENT));
+        Self { count: None, bytes: Some(bytes), age: None, rotation_size }
+    }
+
+    /// The same in the words of [`plan`]. Free space is made by captures; only where there are none, `min_free` asks for flow
+    /// files, down to half of the bytes allowed.
+    fn limits(&self, min_free: Option<MinFree>) -> Limits {
+        let Self { count, bytes, age, .. } = *self;
+        Limits { count, bytes, age, min_free: min_free.unwrap_or(MinFree::Bytes(0)), floor_percent: 50 }
+    }
+}
+
+/// Chooses which flow files must go, in the order in which they should. `growing` is the growing file's length, `space` the
+/// file system now; `min_free` is set where there are no captures that could go instead, and space may be judged.
+pub fn plan_flows(
+    files: &[Candidate],
+    limits: &FlowLimits,
+    growing: u64,
+    space: Space,
+    min_free: Option<MinFree>,
+) -> Vec<Eviction> {
+    let room = Room {
+        space,
+        growing,
+        other: 0,
+        needed: limits.rotation_size.saturating_sub(growing),
+        settled: min_free.is_some(),
+        floor: limits.bytes.unwrap_or(u64::MAX) / 2,
+    };
+    plan(files, &limits.limits(min_free), &room)
+}
+
 /// A sealed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
@@ -345,6 +398,37 @@ mod tests {
         assert_eq!(plan(&files, &limits, &Room { settled: false, ..tight }), []);
         assert_eq!(plan(&files, &limits, &Room { floor: 201, ..tight }), []);
         assert_eq!(plan(&files, &limits, &Room { floor: 200, ..tight }).len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn flow_files_keep_their_own_limits(
+            files in files(), count in prop::option::of(1_u64..20), bytes in prop::option::of(1_u64..4000),
+            growing in 0_u64..200, free in 0_u64..4000, wanted in prop::option::of(0_u64..2000),
+        ) {
+            let files: Vec<_> = files.into_iter().map(|file| Candidate { held: false, ..file }).collect();
+            let limits = FlowLimits { count, bytes, age: Some(Duration::from_secs(50)), rotation_size: 100 };
+            let space = Space { total: 4000, free };
+            let plan = plan_flows(&files, &limits, growing, space, wanted.map(MinFree::Bytes));
+            let gone = |number| plan.iter().any(|eviction| eviction.number == number);
+            let left: Vec<_> = files.iter().filter(|file| !gone(file.number)).collect();
+            let size = left.iter().map(|file| file.size).sum::<u64>() + growing.max(100);
+            prop_assert!(left.is_empty() || count.is_none_or(|count| left.len() as u64 <= count));
+            prop_assert!(left.is_empty() || bytes.is_none_or(|bytes| size <= bytes));
+            prop_assert!(left.iter().all(|file| file.age <= Duration::from_secs(50)));
+            for eviction in &plan {
+                let younger = |file: &&Candidate| file.number > eviction.number;
+                let by_age = matches!(eviction.reason, Reason::Age(_));
+                prop_assert!(by_age || left.iter().all(younger), "oldest first");
+                prop_assert!(wanted.is_some() || !matches!(eviction.reason, Reason::Free(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_disk_gives_a_tenth_to_flow_files() {
+        assert_eq!(FlowLimits::for_disk(4_000_000_000, 1).bytes, Some(400_000_000));
+        assert_eq!(FlowLimits::for_disk(u64::MAX, 1).bytes, Some(1_000_000_000));
     }
 
     #[test]

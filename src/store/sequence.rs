@@ -4,7 +4,7 @@
 //! `{"checkpoint","at","since","crc"}`: the file's id, its own offset, the offset of the first byte that it covers (the
 //! end of the checkpoint before it, or 0) and the CRC-32C of every byte from there up to the eight digits of the CRC, which
 //! are its last. All are texts of fixed width, so every checkpoint of a file has the same length, at most 257 bytes:
-//! fields may be added between `since` and `crc`. A checkpoint vouches for what it covers, itself included, whatever has
+//! a format may have fields of its own between `since` and `crc`. A checkpoint vouches for what it covers, itself included, whatever has
 //! become of the bytes before; so damage costs the segment that it hits and no other.
 //!
 //! The bytes that a reader looks for, [`MARKER`], are in no record: they are not UTF-8, as all texts are.
@@ -14,9 +14,12 @@
 mod reader;
 mod writer;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-pub use reader::{Item, SequenceReader, Trust};
+use super::facts::stamp_text;
+use crate::packet::Nanos;
+
+pub use reader::{Bookmark, Item, SequenceReader, Trust};
 pub use writer::{SequenceError, SequenceWriter};
 
 /// What every checkpoint has behind the two bytes of its object header: the key `checkpoint` and the header of a text of 16
@@ -35,6 +38,12 @@ pub struct Header {
     pub version: u32,
     /// What tells this file's bytes from another's: 16 hexadecimal digits, random.
     pub id: String,
+    /// The file's index number, if files of this format have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// When the file was begun, wall clock, if the format tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "stamp_text")]
+    pub began: Option<Nanos>,
 }
 
 /// Where a sequence ends that may be appended to: behind a checkpoint, all before it sound.
@@ -51,12 +60,27 @@ const CHECKPOINT_HEADER: usize = 2;
 /// Hexadecimal digits of a CRC, a checkpoint's last bytes.
 const CRC_DIGITS: usize = 8;
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What every checkpoint has; a format's own fields are passed over.
+#[derive(Debug, Deserialize)]
 struct Checkpoint<'a> {
     checkpoint: &'a str,
     at: &'a str,
     since: &'a str,
     crc: &'a str,
+}
+
+/// A checkpoint to be written: what every one has, and between `since` and `crc` the format's own fields.
+struct Whole<'a> {
+    common: Checkpoint<'a>,
+    own: &'a [(&'static str, &'a str)],
+}
+
+impl Serialize for Whole<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Checkpoint { checkpoint, at, since, crc } = self.common;
+        let head = [("checkpoint", checkpoint), ("at", at), ("since", since)];
+        to.collect_map(head.iter().chain(self.own).chain(&[("crc", crc)]).copied())
+    }
 }
 
 /// An offset in a checkpoint.

@@ -28,6 +28,13 @@ impl Waker {
     }
 }
 
+/// Whether the other end of what `fd` writes to is gone; does not wait.
+pub fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..)) && fds[0].revents().intersects(gone)
+}
+
 /// Waits until `fd` (if any) is readable or in error, the waker was called, or the time is over.
 pub fn wait(fd: Option<BorrowedFd<'_>>, waker: &Waker, timeout: Duration) -> io::Result<()> {
     let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };

@@ -42,7 +42,7 @@ pub fn packets(data_dir: &Path) -> Vec<Packet> {
 
 /// What `list --all --json` says.
 pub fn listed(data_dir: &Path) -> Value {
-    ask(data_dir, &["list", "--all", "--json"]).ok().json()
+    ask(data_dir, &["list", "--all", "--json", "--kind", "capture"]).ok().json()
 }
 
 /// The files of a `list --json` that are in this state.

@@ -8,10 +8,12 @@
 // A helper that cannot go on fails the test that called it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod answers;
 pub mod captures;
 pub mod clock;
 pub mod corpora;
 pub mod disk;
+pub mod held;
 pub mod net;
 pub mod pcap;
 pub mod process;

@@ -105,11 +105,11 @@ fn the_real_service_is_started_asked_and_stopped() {
     service.wait_until_capturing();
     assert_eq!(net.send(&sending, Pace::PerSecond(3_000)), 300);
     wait_until("all packets in the growing file", || {
-        service.ask(&["list", "--json"]).ok().json()["files"][0]["packets"] == 300
+        service.ask(&["list", "--json", "--kind", "capture"]).ok().json()["files"][0]["packets"] == 300
     });
     let said = service.stop();
     assert_eq!(said.code, Some(0), "{}", said.stderr);
-    let list = ask(&data_dir, &["list", "--json"]).ok().json();
+    let list = ask(&data_dir, &["list", "--json", "--kind", "capture"]).ok().json();
     assert_eq!(list["files"].as_array().unwrap().len(), 1, "{list}");
     let name = list["files"][0]["name"].as_str().unwrap();
     assert_same_packets(&read_pcap(&data_dir.join("pcaps").join(name)), &packets);

@@ -9,6 +9,10 @@ use flate2::read::MultiGzDecoder;
 /// Bytes that can be looked at in one piece: the longest packet with room for the options of its block.
 pub(super) const BUFFER: usize = 512 * 1024;
 
+/// Bytes that are read at a time: what lies in a processor's own cache when it is looked at, and not much of which waits before
+/// the rest of it is moved.
+const READ: usize = 128 * 1024;
+
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A file's bytes after unpacking, with a window that moves forward only.
@@ -120,7 +124,8 @@ impl Input {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         while self.end < len.min(BUFFER) && !self.ended {
-            let space = &mut self.buffer[self.end..];
+            let until = BUFFER.min(self.end + READ);
+            let space = &mut self.buffer[self.end..until];
             let read = match &mut self.reader {
                 Reader::Plain(reader) => reader.read(space),
                 Reader::Gzip(reader) => reader.read(space),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::catalog::HISTORY;
 use super::super::entry::Act;
+use super::super::finding::MAX_FINDINGS;
 use super::super::names::CaptureName;
 use super::load::Contents;
 
@@ -18,9 +19,9 @@ const DAMAGES: usize = 10;
 /// Entries that this version cannot read.
 const UNKNOWN: usize = 1000;
 
-/// Which lines to keep, by their place, if the capture files with these index numbers exist.
-pub(super) fn survivors(contents: &Contents, existing: &BTreeSet<u64>) -> Vec<bool> {
-    let mut choice = Choice::new(existing);
+/// Which lines to keep, by their place, if the capture files and the flow files with these index numbers exist.
+pub(super) fn survivors(contents: &Contents, existing: &BTreeSet<u64>, flows: &BTreeSet<u64>) -> Vec<bool> {
+    let mut choice = Choice::new(existing, flows);
     let mut kept: Vec<_> = contents
         .lines
         .iter()
@@ -44,10 +45,15 @@ struct Choice<'a> {
     gaps: usize,
     notes: usize,
     unknown: usize,
+    flows: &'a BTreeSet<u64>,
+    flows_sealed: BTreeSet<u64>,
+    flows_evicted: BTreeSet<u64>,
+    flow_evictions: usize,
+    findings: BTreeSet<Box<str>>,
 }
 
 impl<'a> Choice<'a> {
-    fn new(existing: &'a BTreeSet<u64>) -> Self {
+    fn new(existing: &'a BTreeSet<u64>, flows: &'a BTreeSet<u64>) -> Self {
         Self {
             existing,
             start: false,
@@ -60,6 +66,11 @@ impl<'a> Choice<'a> {
             gaps: 0,
             notes: 0,
             unknown: 0,
+            flows,
+            flows_sealed: BTreeSet::new(),
+            flows_evicted: BTreeSet::new(),
+            flow_evictions: 0,
+            findings: BTreeSet::new(),
         }
     }
 
@@ -86,7 +97,24 @@ impl<'a> Choice<'a> {
             Some(Act::Gap { .. }) => within(&mut self.gaps, GAPS),
             Some(Act::Stop { .. } | Act::ClockStep { .. }) => within(&mut self.notes, NOTES),
             Some(Act::Compacted { .. }) => false,
+            Some(Act::FlowSeal { flows } | Act::FlowSalvage { flows, .. } | Act::FlowFound { flows }) => {
+                self.flows_may_exist(flows.name.number()) && self.flows_sealed.insert(flows.name.number())
+            }
+            Some(Act::FlowEvict { flows, .. }) => {
+                self.flows_evicted.insert(flows.name.number()) && within(&mut self.flow_evictions, EVICTIONS)
+            }
+            Some(Act::Finding { finding }) => {
+                !self.findings.contains(finding.id())
+                    && self.findings.len() < MAX_FINDINGS
+                    && self.findings.insert(finding.id().into())
+            }
         }
+    }
+
+    /// As [`Choice::may_exist`], of flow files.
+    fn flows_may_exist(&self, number: u64) -> bool {
+        let younger = self.flows.last().is_none_or(|&last| number > last);
+        self.flows.contains(&number) || (younger && !self.flows_evicted.contains(&number))
     }
 
     /// Whether there is such a file, or it is on its way to its final name: told of, and younger than any that

@@ -6,9 +6,12 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::super::facts::{CaptureFacts, State};
+use super::super::finding::KeptFinding;
+use super::super::flow_facts::FlowFacts;
 use super::super::losses::Losses;
-use super::super::names::CaptureName;
+use super::super::names::{CaptureName, FlowName};
 use super::*;
+use crate::packet::Place;
 use crate::sys::clock::Now;
 use crate::sys::fs::{Entry as DirEntry, RealFs, Space};
 
@@ -249,7 +252,7 @@ fn acts_of_a_later_version_are_counted_and_kept() {
     std::fs::write(&path, &bytes).unwrap();
     let (mut ledger, loaded) = open(RealFs::default(), &dir).unwrap();
     assert_eq!((loaded.entries, loaded.unknown), (vec![entry], 1));
-    ledger.compact(&[]).unwrap();
+    ledger.compact(&[], &[]).unwrap();
     assert_eq!(reload(&dir).unknown, 1);
     let kept = std::fs::read(&path).unwrap();
     for word in [&b"added_later"[..], b"teleport"] {
@@ -271,7 +274,7 @@ fn whatever_fails_no_acknowledged_entry_is_lost_and_the_next_ones_get_through() 
                     entered.push(seal(number));
                 }
                 if number == 3 {
-                    let _ = ledger.compact(&[(1, 10), (2, 10), (3, 10)]);
+                    let _ = ledger.compact(&[(1, 10), (2, 10), (3, 10)], &[]);
                 }
                 let loaded = reload(&dir);
                 assert!(loaded.lost.is_empty(), "{errno} at {call}: {loaded:?}");
@@ -327,7 +330,7 @@ fn space_is_reserved_ahead() {
         }
     }
     assert!(ledger.wants_compaction());
-    ledger.compact(&[(5, 1), (1_000_000, 1)]).unwrap();
+    ledger.compact(&[(5, 1), (1_000_000, 1)], &[]).unwrap();
     assert!(!ledger.wants_compaction());
     assert!(std::fs::metadata(dir.path().join("ledger.jsonb")).unwrap().len() < 2000);
 }
@@ -338,7 +341,7 @@ fn a_compaction_keeps_the_seal_of_a_file_on_its_way() {
     let (mut ledger, _) = open(RealFs::default(), &dir).unwrap();
     let told = [seal(1), seal(2), seal(4), seal(5), evict(5), seal(6)];
     ledger.append_all(told).unwrap();
-    ledger.compact(&[(2, 1), (3, 1)]).unwrap();
+    ledger.compact(&[(2, 1), (3, 1)], &[]).unwrap();
     let left: Vec<_> =
         acts(&reload(&dir)).into_iter().filter(|act| matches!(act, Act::Seal { .. })).collect();
     assert_eq!(
@@ -402,7 +405,7 @@ proptest! {
         let before = reload(&dir);
         let starts = |loaded: &Loaded| acts(loaded).into_iter().rfind(|a| matches!(a, Act::Start { .. }));
         let ages: Vec<_> = existing.iter().map(|&number| (number, number * 7)).collect();
-        ledger.compact(&ages).unwrap();
+        ledger.compact(&ages, &[]).unwrap();
         let after = reload(&dir);
         prop_assert!(is_sound(&after));
         let highest = before.highest.max(existing.last().copied().unwrap_or(0));
@@ -422,4 +425,45 @@ proptest! {
 
 fn reload_as(loaded: &Loaded) -> Loaded {
     Loaded { entries: loaded.entries.clone(), ..Loaded::default() }
+}
+
+#[test]
+fn a_compaction_keeps_flow_files_that_exist_and_each_finding_once() {
+    let dir = TempDir::new().unwrap();
+    let (mut ledger, _) = open(RealFs::default(), &dir).unwrap();
+    let facts = |number: u64| FlowFacts {
+        analysed: Some(Place { file: 40 + number, offset: 24 }),
+        ..FlowFacts::bare(FlowName::new(number, 5), State::Sealed)
+    };
+    let seal = |number| Act::FlowSeal { flows: facts(number) };
+    let evict = |number| Act::FlowEvict { flows: facts(number), reason: "count".to_owned() };
+    let finding = |n: u64, count: u64| {
+        let finding =
+            serde_json::json!({"id": n.to_string(), "count": count, "threshold": 10.0, "dst": null});
+        Act::Finding { finding: KeptFinding::new(&finding).unwrap() }
+    };
+    // 1 is evicted, 2 is gone, 3 exists, 4 is on its way.
+    let told = [seal(1), seal(2), finding(7, 1), seal(3), evict(1), finding(8, 1), finding(7, 2), seal(4)];
+    ledger.append_all(told).unwrap();
+    assert_eq!(ledger.highest(), 44, "numbers of captures that only flows tell of are not given again");
+    ledger.compact(&[], &[(3, 5)]).unwrap();
+    let loaded = reload(&dir);
+    let left: Vec<_> =
+        acts(&loaded).into_iter().filter(|act| !matches!(act, Act::Compacted { .. })).collect();
+    assert_eq!(left, [seal(3), evict(1), finding(8, 1), finding(7, 2), seal(4)]);
+    assert!(
+        acts(&loaded)
+            .iter()
+            .any(|act| matches!(act, Act::Compacted { flow_ages, .. } if flow_ages == &[(3, 5)]))
+    );
+}
+
+#[test]
+fn a_ledger_of_before_flow_files_is_read() {
+    let old = serde_json::json!({"at": null, "up_ms": 1, "synchronised": false, "act": "compacted", "boot": "b",
+        "ages": [[1, 2]], "highest": 3});
+    let entry: Entry = serde_json::from_value(old).unwrap();
+    let compacted =
+        Act::Compacted { boot: "b".to_owned(), ages: vec![(1, 2)], flow_ages: Vec::new(), highest: 3 };
+    assert_eq!(entry.act, compacted);
 }

@@ -75,6 +75,25 @@ pub struct SequenceReader<'a> {
     /// That of the first checkpoint believed; the others must have it too.
     id: Option<String>,
     sound: bool,
+    /// The last checkpoint believed with nothing lost before it.
+    believed: Option<Vec<u8>>,
+}
+
+/// Where a reading of a growing file stopped, to go on from there once the file is longer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bookmark {
+    /// All before was told.
+    pub at: u64,
+    /// The end of the last checkpoint believed or condemned.
+    floor: u64,
+    id: Option<String>,
+}
+
+impl Bookmark {
+    /// Behind a checkpoint of the file with this id.
+    pub fn behind(checkpoint: u64, id: String) -> Self {
+        Self { at: checkpoint, floor: checkpoint, id: Some(id) }
+    }
 }
 
 impl<'a> SequenceReader<'a> {
@@ -89,7 +108,31 @@ impl<'a> SequenceReader<'a> {
             floor: 0,
             id: None,
             sound: true,
+            believed: None,
         }
+    }
+
+    /// Goes on where an earlier reading of the same file stopped. What was told as unverified is not told again once a
+    /// checkpoint vouches for it.
+    pub fn resume(file: &'a dyn FsFile, len: u64, limit: usize, bookmark: &Bookmark) -> Self {
+        let Bookmark { at, floor, id } = bookmark.clone();
+        Self { at, floor, id, ..Self::new(file, len, limit) }
+    }
+
+    /// Where the reading is.
+    pub fn bookmark(&self) -> Bookmark {
+        Bookmark { at: self.at, floor: self.floor, id: self.id.clone() }
+    }
+
+    /// The bytes of the last checkpoint believed so far that has nothing lost before it, for a format's own fields: two segments
+    /// may have been written between two syncs, and a power cut may take the first of them alone.
+    pub fn checkpoint(&self) -> Option<&[u8]> {
+        self.believed.as_deref()
+    }
+
+    /// The id that the checkpoints believed so far have.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     /// The next item. Not an iterator, for the item borrows the reader's buffer.
@@ -185,6 +228,10 @@ impl<'a> SequenceReader<'a> {
                 && crc_text(self.window.crc(found.since..found.end - CRC_DIGITS as u64)) == crc
             {
                 self.id = Some(id);
+                if self.sound && found.since <= self.at {
+                    let len = usize::try_from(found.end - at).unwrap_or(MAX_CHECKPOINT);
+                    self.believed = Some(self.window.bytes(at, len).to_vec());
+                }
                 return Some(found);
             }
             self.floor = found.end;

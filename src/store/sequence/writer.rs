@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::{CRC_DIGITS, Checkpoint, End, Header, MAX_OBJECT, crc_text, offset_text};
+use super::{
+    CHECKPOINT_HEADER, CRC_DIGITS, Checkpoint, End, Header, MAX_OBJECT, Whole, crc_text, offset_text,
+};
 use crate::flow::jsonb::{self, EncodeError};
 
 /// A record that cannot be in a sequence.
@@ -38,9 +40,14 @@ pub struct SequenceWriter {
 impl SequenceWriter {
     /// Begins a file: appends its header to `out`. `id` is to be random.
     pub fn begin(format: &str, version: u32, id: u64, out: &mut Vec<u8>) -> Result<Self, SequenceError> {
-        let header = Header { format: format.to_owned(), version, id: format!("{id:016x}") };
+        let id = format!("{id:016x}");
+        Self::begin_with(&Header { format: format.to_owned(), version, id, number: None, began: None }, out)
+    }
+
+    /// Begins a file with this header.
+    pub fn begin_with(header: &Header, out: &mut Vec<u8>) -> Result<Self, SequenceError> {
         let mut writer = Self::resume(End { id: header.id.clone(), offset: 0 });
-        writer.record(&header, out)?;
+        writer.record(header, out)?;
         Ok(writer)
     }
 
@@ -85,9 +92,25 @@ impl SequenceWriter {
     /// Appends a checkpoint to `out`: vouches for all since the one before. To be written when a sync is due, in one write
     /// with the records before it.
     pub fn checkpoint(&mut self, out: &mut Vec<u8>) -> Result<(), SequenceError> {
+        self.checkpoint_with(&[], out)
+    }
+
+    /// Appends a checkpoint with fields of the format's own: keys and texts, the texts of the same width in every checkpoint
+    /// of the file, all together at most 160 bytes. On failure `out` is as it was.
+    pub fn checkpoint_with(
+        &mut self,
+        own: &[(&'static str, &str)],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SequenceError> {
         let start = out.len();
         let (at, since) = (offset_text(self.offset), offset_text(self.since));
-        jsonb::encode(&Checkpoint { checkpoint: &self.id, at: &at, since: &since, crc: &crc_text(0) }, out)?;
+        let common = Checkpoint { checkpoint: &self.id, at: &at, since: &since, crc: &crc_text(0) };
+        jsonb::encode(&Whole { common, own }, out)?;
+        let (len, limit) = (out.len() - start, CHECKPOINT_HEADER + 255);
+        if len > limit {
+            out.truncate(start);
+            return Err(SequenceError::TooLong { len, limit });
+        }
         let digits = out.len() - CRC_DIGITS;
         let crc = crc32c::crc32c_append(self.crc, &out[start..digits]);
         out[digits..].copy_from_slice(crc_text(crc).as_bytes());
@@ -99,6 +122,11 @@ impl SequenceWriter {
     /// The file's length once all bytes made so far are written.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The file's id, as in its header.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     fn count(&mut self, bytes: &[u8]) {

@@ -1,0 +1,197 @@
+//! The facts kept of a flow: what its first payloads name. Text as in [`text`]; never a secret.
+
+use super::dns::Message;
+use super::tls::{Handshake, Reader};
+use super::{App, Way, ja4, text};
+use crate::packet::level::Level;
+
+/// What is kept of a flow's application.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Server name that a TLS client asked for.
+    pub sni: Option<Box<str>>,
+    /// Application protocols that it offered, as sent; at most [`Facts::MAX_ALPN`].
+    pub alpn: Vec<Box<str>>,
+    /// JA4 fingerprint of the client's hello.
+    pub ja4: Option<Box<str>>,
+    /// HTTP `Host` of the first request.
+    pub http_host: Option<Box<str>>,
+    /// HTTP `User-Agent` of the first request.
+    pub user_agent: Option<Box<str>>,
+    /// The first name asked of DNS, mDNS, LLMNR or NBNS.
+    pub dns_query: Option<Box<str>>,
+}
+
+impl Facts {
+    /// The most application protocols kept.
+    pub const MAX_ALPN: usize = 16;
+}
+
+/// Payloads that are looked at before a flow is held to have no facts.
+const LOOKS: u8 = 16;
+
+/// Reads facts from a flow's first payloads; keeps at most [`FactReader::MAX_KEPT`] bytes of a hello that spans packets.
+#[derive(Debug, Default)]
+pub struct FactReader {
+    facts: Facts,
+    looked: u8,
+    /// Who sends what is open.
+    from_originator: bool,
+    open: Open,
+}
+
+/// A hello or a request whose end has not come.
+#[derive(Debug, Default)]
+enum Open {
+    #[default]
+    Nothing,
+    Tls(Box<Reader>),
+    Http(Vec<u8>),
+}
+
+impl FactReader {
+    /// The most bytes kept.
+    pub const MAX_KEPT: usize = 8192;
+
+    /// Whether flows of that application have facts.
+    pub fn is_for(app: App) -> bool {
+        matches!(app, Level::Tls | Level::Http | Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns)
+    }
+
+    /// Takes a payload in the order it came; `false` when it needs no more, and ever after.
+    pub fn take(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
+        if self.looked >= LOOKS {
+            return false;
+        }
+        self.looked += 1;
+        // The flow's beginning may not have been seen, and its server be held for the originator.
+        let is_asking = match (&self.open, app) {
+            (Open::Nothing, Level::Tls) => {
+                payload.first() == Some(&22) && payload.get(5).is_none_or(|&kind| kind == 1)
+            }
+            (Open::Nothing, Level::Http) => {
+                payload.first().is_some_and(u8::is_ascii_uppercase) && !payload.starts_with(b"HTTP/")
+            }
+            (Open::Nothing, _) => true,
+            _ => way.from_originator == self.from_originator,
+        };
+        let wants = match app {
+            _ if !is_asking => true,
+            Level::Tls => self.tls(payload),
+            Level::Http => self.http(payload),
+            Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns => self.dns(app, way, payload),
+            _ => false,
+        };
+        if !wants {
+            self.looked = LOOKS;
+        }
+        if self.looked == LOOKS {
+            self.open = Open::Nothing;
+        } else if is_asking {
+            self.from_originator = way.from_originator;
+        }
+        self.looked < LOOKS
+    }
+
+    fn tls(&mut self, payload: &[u8]) -> bool {
+        if !matches!(self.open, Open::Tls(_)) {
+            self.open = Open::Tls(Box::new(Reader::new(Self::MAX_KEPT)));
+        }
+        let Open::Tls(reader) = &mut self.open else { return false };
+        let facts = &mut self.facts;
+        let mut found = false;
+        let wants = reader.take(payload, |message| {
+            if let Handshake::Client(hello) = message
+                && !found
+            {
+                found = true;
+                facts.sni = hello.server_name.map(text::kept);
+                facts.alpn = hello.alpn.iter().take(Facts::MAX_ALPN).map(|name| text::kept(name)).collect();
+                facts.ja4 = Some(ja4::of_tcp(&hello));
+            }
+        });
+        wants && !found
+    }
+
+    fn http(&mut self, payload: &[u8]) -> bool {
+        if let Open::Http(kept) = &mut self.open {
+            if kept.len() + payload.len() > Self::MAX_KEPT {
+                return false;
+            }
+            kept.reserve_exact(payload.len());
+            kept.extend_from_slice(payload);
+            return request(kept, &mut self.facts);
+        }
+        let wants = request(payload, &mut self.facts);
+        if wants {
+            if payload.len() > Self::MAX_KEPT {
+                return false;
+            }
+            self.open = Open::Http(payload.to_vec());
+        }
+        wants
+    }
+
+    fn dns(&mut self, app: App, way: Way, payload: &[u8]) -> bool {
+        let message = if way.proto == 6 { Message::read_tcp(payload) } else { Message::read(payload) };
+        let Some(message) = message else { return true };
+        // Answers repeat the question but for those of mDNS, which may answer nobody, and those of NBNS, which name it
+        // as they answer it.
+        let name = match message.question {
+            Some(question) => question.name,
+            None if app == Level::Nbns => match message.records().next() {
+                Some(record) => record.name,
+                None => return true,
+            },
+            None => return true,
+        };
+        let name = if app == Level::Nbns { name.netbios_text() } else { name.text() };
+        self.facts.dns_query = Some(name);
+        false
+    }
+
+    /// What was found.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What was found, for good.
+    pub fn into_facts(self) -> Facts {
+        self.facts
+    }
+
+    /// Bytes held.
+    pub fn kept(&self) -> usize {
+        match &self.open {
+            Open::Nothing => 0,
+            Open::Tls(reader) => size_of::<Reader>() + reader.kept(),
+            Open::Http(kept) => kept.capacity(),
+        }
+    }
+}
+
+/// Header fields of a request that are looked at; one with more is not read.
+const FIELDS: usize = 64;
+
+/// Reads a request's header; `true` if it goes on in the next payload.
+fn request(bytes: &[u8], facts: &mut Facts) -> bool {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(bytes) {
+        Ok(httparse::Status::Partial) => true,
+        Ok(httparse::Status::Complete(_)) => {
+            let field = |name: &str| {
+                let found = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+                (!found.value.is_empty()).then(|| text::kept(found.value))
+            };
+            facts.http_host = field("Host");
+            facts.user_agent = field("User-Agent");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;
