@@ -70,7 +70,9 @@ fn two_of_one_packet_have_two_ids() {
 fn when_full_the_graver_takes_the_place_of_the_least_grave() {
     let mut alerts = Alerts::default();
     for number in 0..MAX_ACTIVE as u32 + 10 {
-        alerts.raise(key(1).extra(number), &at(1 + Nanos::from(number) / 1000), of(Severity::Low));
+        let place = Place { file: 3, offset: u64::from(number) };
+        let arrival = Arrival { place, ..at(1 + Nanos::from(number) / 1000) };
+        alerts.raise(key(1).extra(number), &arrival, of(Severity::Low));
     }
     assert_eq!((alerts.active().count(), alerts.saturated()), (MAX_ACTIVE, 10));
     alerts.raise(key(3), &at(6), of(Severity::High));
