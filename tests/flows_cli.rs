@@ -236,7 +236,7 @@ fn sql_answers_as_jq_does() {
     let dir = tempfile::tempdir().unwrap();
     record(dir.path(), &mixture(&corpora));
     let flow_files = std::fs::read_dir(dir.path().join("flows")).unwrap().count();
-    assert!(flow_files > 6, "each run seals one, some rotate: {flow_files}");
+    assert!(flow_files >= 6, "each run seals one, some may rotate: {flow_files}");
 
     // Every record once, in the order of the files, whatever is asked of it.
     let keys =
