@@ -19,11 +19,12 @@ use super::table::{Align, Table, bytes, count, counted, duration};
 use super::time::{RangeArgs, date_time, zone_name};
 use super::{Context, settings};
 use crate::detect::Finding;
+use crate::detect::stream::Sink;
 use crate::flow::record::FlowRecord;
 use crate::index;
 use crate::index::flow_table::KEYS;
 use crate::index::flows::{FlowLook, FlowQuestion, Item, flows_of};
-use crate::index::fresh::{self, Sink};
+use crate::index::fresh;
 use crate::packet::addr::Addr;
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
@@ -303,6 +304,8 @@ impl<'a> Answer<'a> {
         self.failed.map_or(Ok((self.matched, self.folded)), |error| Err(error.into()))
     }
 }
+
+impl fresh::Sink for Answer<'_> {}
 
 impl Sink for Answer<'_> {
     fn record(&mut self, record: FlowRecord) {

@@ -10,10 +10,11 @@ use clap::Args;
 use super::filter::{Ends, FilterArgs};
 use super::{Context, read_ledger, settings};
 use crate::detect::Finding;
+use crate::detect::stream::Sink;
 use crate::flow::key::{FlowKey, Keyer, Numbers};
 use crate::flow::record::{FlowRecord, Stretch, Stretches};
 use crate::index::flows::{FlowQuestion, Item, flows};
-use crate::index::fresh::{self, Sink};
+use crate::index::fresh;
 use crate::packet::addr::Addr;
 use crate::packet::app;
 use crate::packet::community_id::{CommunityId, Tuple};
@@ -302,6 +303,8 @@ impl Wanted<'_> {
         Ok(())
     }
 }
+
+impl fresh::Sink for Wanted<'_> {}
 
 impl Sink for Wanted<'_> {
     fn record(&mut self, record: FlowRecord) {

@@ -13,9 +13,10 @@ use super::select::SelectArgs;
 use super::table::{count, counted};
 use super::time::{RangeArgs, date_time, end_time, zone_name};
 use super::{Context, ask, extract, read_ledger, settings};
+use crate::detect::stream::Sink;
 use crate::detect::{Finding, Severity};
 use crate::flow::record::{FlowRecord, Stretch};
-use crate::index::fresh::{self, Sink};
+use crate::index::fresh;
 use crate::index::view::{View, Viewer};
 use crate::packet::Nanos;
 use crate::store::catalog::Catalog;
@@ -222,13 +223,15 @@ struct Found {
 }
 
 impl Sink for Found {
-    const RECORDS: bool = false;
-
     fn record(&mut self, _: FlowRecord) {}
 
     fn finding(&mut self, finding: Finding) {
         self.findings.insert(finding.id.clone(), finding);
     }
+}
+
+impl fresh::Sink for Found {
+    const RECORDS: bool = false;
 
     fn packet(&mut self, stamp: Nanos) {
         let (from, to) = self.range.unwrap_or((stamp, stamp));

@@ -9,26 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::handover::{Intake, Unread, Work};
 use super::health::{Health, Ignored};
 use super::index::Update;
 use super::keep::Message;
+use super::outlet::Outlet;
 use super::readback::{ReadBack, Slice};
 use super::record::Slot;
 use super::saved;
-use super::synced::Synced;
-use crate::detect::stream::{Output, Stream};
-use crate::detect::{Finding, IgnoreRule, Severity};
-use crate::flow::record::{FlowRecord, Stretches};
+use crate::detect::IgnoreRule;
+use crate::detect::stream::Stream;
 use crate::flow::summary::{Encoded, Summariser, SummaryLimits};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, Place};
 use crate::store::block::Block;
-use crate::store::entry::Act;
-use crate::store::finding::KeptFinding;
-use crate::store::flow_file::{Extras, FlowWriter, Folder, Position, Told, should_fold};
+use crate::store::flow_file::{Extras, Position, Told};
 use crate::store::format::{FILE_HEADER, Format, records};
 use crate::store::layout::Layout;
 use crate::store::losses::Losses;
@@ -41,9 +38,6 @@ const TURN: Duration = Duration::from_millis(200);
 
 /// How long a stopping service reads back what it has not analysed.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// How often folded flows are written.
-const FOLD: Duration = Duration::from_secs(5);
 
 /// The time over which the share of lost packets is judged.
 const LOSSES: Duration = Duration::from_secs(10);
@@ -61,21 +55,19 @@ pub(super) struct AnalystLoop {
     pub layout: Layout,
     /// Where the stretches of older files lie that no record covers yet, oldest first.
     pub left: VecDeque<Unread>,
-    /// The flow file.
-    pub writer: FlowWriter,
+    /// Where records and findings go.
+    pub outlet: Outlet,
     /// Flows and detectors.
     pub stream: Stream,
     /// The bounds of a summary.
     pub limits: SummaryLimits,
     /// Whether capture files are written.
     pub saves: bool,
-    /// Whether floods of one-packet flows are folded.
-    pub fold: bool,
     /// New `[[ignore]]` rules.
     pub ignore: Slot<Vec<IgnoreRule>>,
     /// The index number that the next capture file would get.
     pub next_number: u64,
-    /// Where findings go.
+    /// Who is told of sealed flow files.
     pub keeper: Sender<Message>,
     /// Where summaries go.
     pub index: Sender<Update>,
@@ -125,8 +117,6 @@ struct Current {
 
 struct Running {
     setup: AnalystLoop,
-    out: Output,
-    synced: Synced,
     /// `None` where no capture files are written.
     current: Option<Current>,
     summariser: Summariser,
@@ -135,11 +125,6 @@ struct Running {
     analysed: Option<Place>,
     /// Where the next packet lies that is in no file.
     nowhere: Place,
-    /// Bytes of captures analysed since the flow file was begun.
-    captured: u64,
-    folder: Folder,
-    /// The first packet of what is in `folder`, and the last that lies in a file.
-    folded: (Option<Place>, Option<Place>),
     saved: Option<Place>,
     /// The summary of the flow file that is on its way to its final name, where no capture files are written.
     unsaved: Option<Box<Encoded>>,
@@ -147,7 +132,6 @@ struct Running {
     lost: (u64, u64),
     losses_due: Instant,
     look_due: Instant,
-    fold_due: Instant,
     save_due: Instant,
     drain_until: Option<Instant>,
     /// Whether captures are left to be analysed by the next start.
@@ -157,28 +141,21 @@ struct Running {
 impl Running {
     fn new(setup: AnalystLoop) -> Self {
         let now = Instant::now();
-        let (look_due, fold_due, save_due) = (now, now + FOLD, now + SAVE);
         let summariser = Summariser::new(setup.limits);
         let nowhere = Place { file: setup.next_number, offset: 0 };
         Self {
             setup,
-            out: Output::default(),
-            synced: Synced::default(),
             current: None,
             summariser,
             reading: None,
             analysed: None,
             nowhere,
-            captured: 0,
-            folder: Folder::default(),
-            folded: (None, None),
             saved: None,
             unsaved: None,
             lost: (0, 0),
             losses_due: now,
-            look_due,
-            fold_due,
-            save_due,
+            look_due: now,
+            save_due: now + SAVE,
             drain_until: None,
             leaves_rest: false,
         }
@@ -195,7 +172,7 @@ impl Running {
             self.leaves_rest = true;
             return false;
         }
-        if self.setup.writer.is_full() {
+        if self.setup.outlet.writer.is_full() {
             // The disk refuses, or the captures are not synced: what comes meanwhile waits in the files.
             std::thread::sleep(TURN);
         } else if self.reading.is_some() {
@@ -209,7 +186,7 @@ impl Running {
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
-        self.collect();
+        self.mark();
         true
     }
 
@@ -238,14 +215,14 @@ impl Running {
             }
             Work::Tick(now) => {
                 let up = i64::try_from(now.up.as_nanos()).unwrap_or(i64::MAX);
-                self.setup.stream.tick(up, now.wall, &mut self.out);
+                self.setup.stream.tick(up, now.wall, &mut self.setup.outlet);
             }
-            Work::Lost(losses) => self.setup.writer.book(losses),
+            Work::Lost(losses) => self.setup.outlet.writer.book(losses),
         }
     }
 
     fn recorded(&mut self, block: &Block, piece: &Piece) {
-        self.synced.watch(piece.name.number(), Some(&piece.durability));
+        self.setup.outlet.synced.watch(piece.name.number(), Some(&piece.durability));
         self.enter(piece.name, piece.offset);
         let bytes = &block.bytes()[piece.run.clone()];
         for (at, frame) in records(bytes) {
@@ -261,7 +238,7 @@ impl Running {
             self.packet(block.format(), place, &frame);
         }
         self.nowhere.offset += block.bytes().len() as u64;
-        self.captured += block.bytes().len() as u64;
+        self.setup.outlet.captured += block.bytes().len() as u64;
         self.analysed = Some(self.nowhere);
     }
 
@@ -269,7 +246,7 @@ impl Running {
     fn packet(&mut self, format: Format, place: Place, frame: &Frame<'_>) {
         let packet = decode(format.link, frame.data, frame.wire_len);
         self.summariser.packet(&packet, frame.nanos(format.precision), frame.wire_len);
-        self.setup.stream.packet(&packet, place, frame, format.precision, &mut self.out);
+        self.setup.stream.packet(&packet, place, frame, format.precision, &mut self.setup.outlet);
     }
 
     /// Goes on in a file, or begins another.
@@ -283,7 +260,7 @@ impl Running {
 
     fn leave(&mut self, to: u64) {
         if let Some(current) = &mut self.current {
-            self.captured += to.saturating_sub(current.to);
+            self.setup.outlet.captured += to.saturating_sub(current.to);
             current.to = to;
             self.analysed = Some(Place { file: current.name.number(), offset: to });
         }
@@ -302,7 +279,7 @@ impl Running {
 
     fn read_back(&mut self, unread: Unread) {
         let name = unread.name;
-        self.synced.watch(name.number(), unread.durability.as_ref());
+        self.setup.outlet.synced.watch(name.number(), unread.durability.as_ref());
         match ReadBack::open(self.setup.fs.as_ref(), &self.setup.layout, unread.clone()) {
             Ok(reading) => {
                 self.enter(name, unread.from);
@@ -334,37 +311,16 @@ impl Running {
         warn!("{}: {packets} packets could not be analysed: {why}", unread.name);
         self.setup.health.losses.add(&lost);
         self.setup.health.caught_up.add(unread.len());
-        self.setup.writer.book(lost);
+        self.setup.outlet.writer.book(lost);
         // Told once: a restart need not look for them again.
         self.analysed = self.analysed.max(Some(Place { file: unread.name.number(), offset: unread.to }));
     }
 
-    /// Takes what the stream has given.
-    fn collect(&mut self) {
-        for mut record in self.out.records.drain(..) {
-            if !self.setup.saves {
-                record.captures = Stretches::default();
-            }
-            let folds = || self.setup.fold && should_fold(self.setup.writer.coming_size(), self.captured);
-            if is_lone_packet(&record) && folds() {
-                fold_record(&mut self.folder, &record);
-                let (first, last) = self.folded;
-                let first = first.into_iter().chain(record.id()).min();
-                self.folded = (first, last.max(record.captures.last_place()));
-            } else if self.setup.writer.append(&record, record.captures.last_place()).is_err() {
-                self.setup.health.refused.add(1);
-            }
-        }
-        for finding in self.out.findings.drain(..) {
-            tell_finding(&finding);
-            match KeptFinding::new(&finding) {
-                Ok(finding) => drop(self.setup.keeper.send(Message::Note(Act::Finding { finding }))),
-                Err(error) => warn!("keep finding {}: {error}", finding.id),
-            }
-        }
-        // What is folded and not written yet is made again after a crash.
-        let oldest_open = self.setup.stream.oldest_open().into_iter().chain(self.folded.0).min();
-        self.setup.writer.set_position(Position { analysed: self.analysed, oldest_open });
+    /// Tells the flow file how far the packets are covered by what it was given.
+    fn mark(&mut self) {
+        let AnalystLoop { stream, outlet, .. } = &mut self.setup;
+        let oldest_open = stream.oldest_open().into_iter().chain(outlet.oldest_folded()).min();
+        outlet.writer.set_position(Position { analysed: self.analysed, oldest_open });
     }
 
     /// Looks at the timers.
@@ -374,13 +330,10 @@ impl Running {
             return;
         }
         self.look_due = now + TURN;
-        self.write_folds(now);
-        let upto = self.synced.upto();
-        self.setup.writer.captures_synced(upto);
-        self.setup.writer.tick();
-        if self.setup.writer.wants_rotation() {
+        self.setup.outlet.turn(now);
+        if self.setup.outlet.writer.wants_rotation() {
             let extras = self.extras();
-            self.setup.writer.rotate(extras);
+            self.setup.outlet.writer.rotate(extras);
         }
         self.take_told();
         self.judge_losses(now);
@@ -392,21 +345,9 @@ impl Running {
         }
     }
 
-    /// Writes what was folded, each second at the most.
-    fn write_folds(&mut self, now: Instant) {
-        if self.folder.is_empty() || now < self.fold_due {
-            return;
-        }
-        self.fold_due = now + FOLD;
-        let (_, last) = std::mem::take(&mut self.folded);
-        for fold in self.folder.take() {
-            let _ = self.setup.writer.append_fold(&fold, last);
-        }
-    }
-
     /// What the footer of the flow file gets: where no captures are written it alone can tell what there was.
     fn extras(&mut self) -> Extras {
-        self.captured = 0;
+        self.setup.outlet.captured = 0;
         if self.setup.saves {
             return Extras::default();
         }
@@ -418,10 +359,10 @@ impl Running {
     }
 
     fn take_told(&mut self) {
-        for told in self.setup.writer.take_told() {
+        for told in self.setup.outlet.writer.take_told() {
             match told {
                 Told::Sealed(entry) => {
-                    self.captured = 0;
+                    self.setup.outlet.captured = 0;
                     if let (Some(facts), Some(summary)) = (entry.act.flows(), self.unsaved.take()) {
                         let (number, size) = (facts.name.number(), facts.size);
                         let _ = self.setup.index.try_send(Update::FlowSummary { number, size, summary });
@@ -493,33 +434,14 @@ impl Running {
         } else {
             self.end_file();
             self.save();
-            self.setup.stream.finish(&mut self.out);
-            self.collect();
+            self.setup.stream.finish(&mut self.setup.outlet);
+            self.mark();
         }
-        self.setup.writer.captures_synced(self.synced.upto());
-        self.fold_due = Instant::now();
-        self.write_folds(Instant::now());
+        self.setup.outlet.write_folds();
         let extras = self.extras();
-        if !self.setup.writer.finish(extras) {
+        if !self.setup.outlet.writer.finish(extras) {
             warn!("flow records that could not be written are made again at the next start");
         }
         self.take_told();
-    }
-}
-
-/// Whether the record is a flow of one packet.
-fn is_lone_packet(record: &FlowRecord) -> bool {
-    record.orig_packets == 1 && record.resp_packets == 0 && record.part == 0 && record.last_part
-}
-
-fn fold_record(folder: &mut Folder, record: &FlowRecord) {
-    folder.add(record.src_ip, record.orig_packets, record.orig_bytes, record.start, record.end);
-}
-
-fn tell_finding(finding: &Finding) {
-    let Finding { detector, severity, summary, .. } = finding;
-    match severity {
-        Severity::Info => debug!("{detector}: {summary}"),
-        _ => info!("{detector} ({severity:?}): {summary}"),
     }
 }

@@ -15,6 +15,7 @@ mod handover;
 mod health;
 mod index;
 mod keep;
+mod outlet;
 pub mod pipeline;
 mod readback;
 mod record;

@@ -15,6 +15,7 @@ use super::handover::{self, Handover, Unread};
 use super::health::Health;
 use super::index::{self, IndexLoop};
 use super::keep::{self, KeepLoop, Message};
+use super::outlet::Outlet;
 use super::record::{self, RecordLoop, Slot};
 use super::resume::{Begin, Resume};
 use super::setup::DataDirectory;
@@ -295,11 +296,16 @@ impl Pipeline {
                 fs,
                 layout,
                 left,
-                writer,
+                outlet: Outlet::new(
+                    writer,
+                    (saves, fold),
+                    keeper.clone(),
+                    Arc::clone(&health),
+                    Arc::clone(&abandon),
+                ),
                 stream,
                 limits,
                 saves,
-                fold,
                 ignore,
                 next_number,
                 keeper,

@@ -27,9 +27,9 @@ struct Head {
 
 /// The state of one detector.
 #[derive(Debug, Serialize, Deserialize)]
-struct Part<T> {
+struct Part<T, S> {
     of: T,
-    state: Value,
+    state: S,
 }
 
 /// Replaces what was saved before.
@@ -65,7 +65,7 @@ pub(super) fn restore(stream: &mut Stream, fs: &dyn Fs, layout: &Layout) {
     let Ok((Head { analysed }, mut at)) = jsonb::decode::<Head>(&plain) else { return };
     stream.has_seen(analysed.map(|(file, offset)| Place { file, offset }));
     while let Ok((Part { of, state }, len)) =
-        jsonb::decode::<Part<String>>(plain.get(at..).unwrap_or_default())
+        jsonb::decode::<Part<String, Value>>(plain.get(at..).unwrap_or_default())
     {
         stream.restore_one(&of, state);
         at += len;

@@ -167,10 +167,10 @@ impl Alerts {
     }
 
     /// What is counted on, for a restart.
-    pub fn save(&self) -> serde_json::Value {
+    pub fn save(&self) -> super::Saved<'_> {
         let mut active: Vec<_> = self.active.values().collect();
         active.sort_by_key(|active| (active.raised, active.key));
-        super::saved(&active)
+        Box::new(active)
     }
 
     /// Takes what an earlier run saved; what does not fit is left aside.

@@ -87,7 +87,7 @@ fn when_full_the_graver_takes_the_place_of_the_least_grave() {
 fn what_was_saved_is_counted_on() {
     let mut alerts = Alerts::default();
     alerts.raise(key(1), &at(5), of(Severity::Medium));
-    let mut state = alerts.save();
+    let mut state = super::super::saved(&alerts.save());
     let mut next = Alerts::default();
     next.restore(state.clone());
     assert_eq!(next.active().collect::<Vec<_>>(), alerts.active().collect::<Vec<_>>());

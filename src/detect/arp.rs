@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::claims::{ClaimLimits, Claims, How, Reason, Verdict, is_machine, vlan_number};
 use super::dhcp::{self, Kind};
-use super::{Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, restored, saved};
+use super::{Alerts, Detector, Finding, Interest, Key, Saved, Scene, Seen, Severity, Subject, restored};
 use crate::packet::Nanos;
 use crate::packet::addr::{Addr, Mac};
 use crate::packet::decode::{Arp, Net};
@@ -187,8 +187,8 @@ impl Detector for ArpSpoof {
         self.state.claims.saturated() + self.state.asked.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.state)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.state)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

@@ -1,5 +1,6 @@
 use super::super::wire::{ALL, M, MS, S, Wire, brief, in_corpus, loud, mac};
 use super::*;
+use crate::detect::saved;
 use Severity::{High, Info, Medium};
 
 const ROUTER: (M, [u8; 4]) = ([0x52, 0x54, 0, 0x12, 0x34, 1], [192, 168, 1, 1]);
@@ -195,7 +196,7 @@ fn a_restart_forgets_no_holder() {
     let mut first = detector();
     assert!(before.watched_by(&mut first).is_empty());
     let mut second = detector();
-    second.restore(first.save());
+    second.restore(saved(&first.save()));
     assert_eq!(loud(after.watched_by(&mut second)).len(), 1);
     assert!(loud(after.watched_by(&mut detector())).is_empty());
     // What does not fit is left aside.

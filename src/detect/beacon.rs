@@ -483,8 +483,8 @@ impl Detector for Beacons {
         self.series.saturated() + self.users.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        super::saved(&State { series: &self.series, users: &self.users, since: self.since })
+    fn save(&self) -> super::Saved<'_> {
+        Box::new(State { series: &self.series, users: &self.users, since: self.since })
     }
 
     fn restore(&mut self, state: serde_json::Value) {

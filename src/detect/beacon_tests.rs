@@ -1,5 +1,6 @@
 use super::super::dialogue::{MS, Made, S, brief, in_corpus, loud, random};
 use super::*;
+use crate::detect::saved;
 use crate::flow::record::Stretch;
 
 const US: [u8; 4] = [192, 168, 1, 5];
@@ -152,6 +153,6 @@ fn series_are_bounded_and_survive_a_restart() {
     }
     assert!(detector.series.len() <= 16 && detector.users.len() <= 16 && detector.saturated() >= 168);
     let mut other = Beacons::new(Limits::default());
-    other.restore(detector.save());
+    other.restore(saved(&detector.save()));
     assert_eq!(other.series.len(), detector.series.len());
 }

@@ -304,8 +304,8 @@ impl Detector for BruteForce {
         self.tries.saturated() + self.basic.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        super::saved(&self.tries)
+    fn save(&self) -> super::Saved<'_> {
+        Box::new(&self.tries)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

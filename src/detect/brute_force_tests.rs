@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::super::dialogue::{MS, Made, S, brief, in_corpus};
 use super::*;
+use crate::detect::saved;
 
 const EVIL: [u8; 4] = [198, 51, 100, 7];
 const US: [u8; 4] = [192, 168, 1, 5];
@@ -169,7 +170,7 @@ fn tries_are_bounded_and_survive_a_restart() {
     }
     assert!(detector.tries.len() <= 16 && detector.saturated() >= 84);
     let mut other = BruteForce::new(Limits::default());
-    other.restore(detector.save());
+    other.restore(saved(&detector.save()));
     assert_eq!(other.tries.len(), detector.tries.len());
 }
 

@@ -9,7 +9,7 @@ use super::bounded::{Bounded, Worth};
 use super::claims::vlan_number;
 use super::finding::Evidence;
 use super::{
-    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, restored, saved,
+    Alerts, Detector, Finding, Interest, Key, Saved, Scene, Seen, Severity, Subject, filter, restored,
 };
 use crate::packet::Nanos;
 use crate::packet::addr::{Addr, Mac};
@@ -412,8 +412,8 @@ impl Detector for DhcpAbuse {
         self.state.networks.saturated() + self.state.answered.saturated() + self.state.clients.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.state)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.state)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

@@ -1,5 +1,6 @@
 use super::super::wire::{ALL, M, MS, S, Wire, brief, in_corpus, loud, mac};
 use super::*;
+use crate::detect::saved;
 use Severity::{High, Info, Medium};
 
 const GOOD: [u8; 4] = [192, 168, 1, 1];
@@ -143,7 +144,7 @@ fn random_clients_fill_no_more_than_the_bound() {
     assert!(detector.saturated() > 1000);
     assert!(found.iter().any(|finding| finding.technique == STARVATION));
     let mut again = DhcpAbuse::new(Limits::default());
-    again.restore(detector.save());
+    again.restore(saved(&detector.save()));
     assert_eq!(again.state.networks.len(), detector.state.networks.len());
 }
 

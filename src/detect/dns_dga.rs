@@ -124,8 +124,8 @@ impl Detector for DnsDga {
         self.clients.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        super::saved(&self.clients)
+    fn save(&self) -> super::Saved<'_> {
+        Box::new(&self.clients)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

@@ -243,8 +243,8 @@ impl Detector for DnsTunnels {
         self.names.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        super::saved(&self.names)
+    fn save(&self) -> super::Saved<'_> {
+        Box::new(&self.names)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

@@ -1,5 +1,6 @@
 use super::super::dialogue::{MS, Made, S, brief, dns, in_corpus, loud, random};
 use super::*;
+use crate::detect::saved;
 
 const US: ([u8; 4], u16) = ([192, 168, 1, 5], 40_000);
 const RESOLVER: ([u8; 4], u16) = ([192, 168, 1, 1], 53);
@@ -91,6 +92,6 @@ fn parents_are_bounded_and_survive_a_restart() {
     }
     assert!(detector.names.len() <= 16 && detector.saturated() >= 84);
     let mut other = DnsTunnels::new(Limits::default());
-    other.restore(detector.save());
+    other.restore(saved(&detector.save()));
     assert_eq!(other.names.len(), detector.names.len());
 }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::local::is_shared;
 use super::{
-    Alerts, Bounded, Detector, Events, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter,
-    restored, saved,
+    Alerts, Bounded, Detector, Events, Finding, Interest, Key, Saved, Scene, Seen, Severity, Subject, filter,
+    restored,
 };
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::addr::Addr;
@@ -303,8 +303,8 @@ impl Detector for Flood {
         self.rates.each.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.rates)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.rates)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

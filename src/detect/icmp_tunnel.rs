@@ -292,8 +292,8 @@ impl Detector for IcmpTunnels {
         self.pairs.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        super::saved(&self.pairs)
+    fn save(&self) -> super::Saved<'_> {
+        Box::new(&self.pairs)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

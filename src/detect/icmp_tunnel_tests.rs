@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::super::dialogue::{MS, Made, S, brief, in_corpus, loud, random};
 use super::*;
+use crate::detect::saved;
 
 const A: [u8; 4] = [192, 168, 1, 5];
 const B: [u8; 4] = [203, 0, 113, 9];
@@ -83,7 +84,7 @@ fn pairs_are_bounded_and_survive_a_restart() {
     }
     assert!(detector.pairs.len() <= 16 && detector.saturated() >= 84);
     let mut other = IcmpTunnels::new(Limits::default());
-    other.restore(detector.save());
+    other.restore(saved(&detector.save()));
     assert_eq!(other.pairs.len(), detector.pairs.len());
 }
 

@@ -1,6 +1,7 @@
 use super::super::dialogue::{MS, Made, S, brief};
 use super::super::settings::Settings;
 use super::*;
+use crate::detect::saved;
 
 const US: [u8; 4] = [192, 168, 1, 5];
 const THEM: [u8; 4] = [203, 0, 113, 9];
@@ -66,6 +67,6 @@ fn pairs_are_bounded_and_survive_a_restart() {
     }
     assert!(detector.pairs.len() <= 16 && detector.saturated() >= 84);
     let mut other = LargeTransfers::new(Limits::default());
-    other.restore(detector.save());
+    other.restore(saved(&detector.save()));
     assert_eq!(other.pairs.len(), detector.pairs.len());
 }

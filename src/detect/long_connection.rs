@@ -110,8 +110,8 @@ impl Detector for LongConnections {
         self.told.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        super::saved(&self.told)
+    fn save(&self) -> super::Saved<'_> {
+        Box::new(&self.told)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

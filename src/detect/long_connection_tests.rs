@@ -1,5 +1,6 @@
 use super::super::dialogue::{MS, Made, S, brief, loud};
 use super::*;
+use crate::detect::saved;
 
 const US: [u8; 4] = [192, 168, 1, 5];
 const THEM: [u8; 4] = [203, 0, 113, 9];
@@ -56,7 +57,7 @@ fn what_is_remembered_is_bounded_and_survives_a_restart() {
     }
     assert!(detector.told.len() <= 16 && detector.saturated() >= 84);
     let mut other = LongConnections::new(Limits::default());
-    other.restore(detector.save());
+    other.restore(saved(&detector.save()));
     assert_eq!(other.told.len(), detector.told.len());
     other.restore(serde_json::json!("nonsense"));
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::finding::Evidence;
 use super::{
-    Alerts, Detector, Events, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, local,
-    restored, saved,
+    Alerts, Detector, Events, Finding, Interest, Key, Saved, Scene, Seen, Severity, Subject, filter, local,
+    restored,
 };
 use crate::flow::table::{Flow, FlowEvent};
 use crate::packet::Nanos;
@@ -415,8 +415,8 @@ impl Detector for Malformed {
         self.state.parts.saturated() + self.left_out
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.state)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.state)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

@@ -1,5 +1,6 @@
 use super::super::wire::{MS, S, Wire, all_select, brief, eth, in_corpus, ip4, ip6, loud, mac, tcp, udp};
 use super::*;
+use crate::detect::saved;
 use Severity::{Info, Low, Medium};
 
 fn detector() -> Malformed {
@@ -158,7 +159,7 @@ fn random_senders_and_fragments_fill_no_more_than_the_bound() {
     assert!(detector.state.parts.iter().all(|(_, parts)| parts.ranges.len() <= 8));
     assert!(detector.saturated() > 900);
     let mut again = Malformed::new(Limits::default());
-    again.restore(detector.save());
+    again.restore(saved(&detector.save()));
     assert_eq!(
         (again.state.parts.len(), &again.state.named),
         (detector.state.parts.len(), &detector.state.named)

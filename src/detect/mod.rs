@@ -40,7 +40,7 @@ pub mod weak_tls;
 #[cfg(test)]
 mod wire;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 pub use alerts::{Alerts, MAX_ACTIVE, SUPPRESSED};
 pub use bounded::{Bounded, Worth};
@@ -263,15 +263,22 @@ pub trait Detector: Send {
         0
     }
 
-    /// Its state, for a restart.
-    fn save(&self) -> serde_json::Value;
+    /// Its state, for a restart; nothing, if it needs none.
+    fn save(&self) -> Saved<'_> {
+        Box::new(())
+    }
 
     /// Takes a state that an earlier run saved; one that does not fit is left aside.
-    fn restore(&mut self, state: serde_json::Value);
+    fn restore(&mut self, state: serde_json::Value) {
+        let _ = state;
+    }
 }
 
-/// [`Detector::save`] for a state that is serialisable.
-pub(crate) fn saved<T: Serialize>(state: &T) -> serde_json::Value {
+/// A state that can be serialised, and is not copied for it.
+pub type Saved<'a> = Box<dyn erased_serde::Serialize + 'a>;
+
+/// A state as [`Detector::restore`] takes it.
+pub(crate) fn saved(state: &Saved<'_>) -> serde_json::Value {
     serde_json::to_value(state).unwrap_or(serde_json::Value::Null)
 }
 

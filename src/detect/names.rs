@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::finding::Evidence;
 use super::{
-    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, restored, saved,
+    Alerts, Detector, Finding, Interest, Key, Saved, Scene, Seen, Severity, Subject, filter, restored,
 };
 use crate::packet::Nanos;
 use crate::packet::addr::Addr;
@@ -151,8 +151,8 @@ impl Detector for NamePoisoning {
         self.machines.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.machines)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.machines)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

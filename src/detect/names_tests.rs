@@ -1,5 +1,6 @@
 use super::super::wire::{M, MS, Wire, brief, in_corpus, mac};
 use super::*;
+use crate::detect::saved;
 use Severity::{High, Medium};
 
 const MACS: (M, M) = ([0x52, 0x54, 0, 0x12, 0x34, 5], [0x52, 0x54, 0, 0x12, 0x34, 9]);
@@ -135,7 +136,7 @@ fn random_answers_fill_no_more_than_the_bound() {
     );
     assert!(detector.saturated() > 900);
     let mut again = NamePoisoning::new(Limits::default());
-    again.restore(detector.save());
+    again.restore(saved(&detector.save()));
     assert_eq!(again.machines.len(), detector.machines.len());
 }
 

@@ -8,7 +8,7 @@ use super::bounded::{Bounded, Worth};
 use super::claims::{ClaimLimits, Claims, How, Reason, Verdict, is_machine, is_virtual, vlan_number};
 use super::finding::Evidence;
 use super::{
-    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, Subject, filter, local, restored, saved,
+    Alerts, Detector, Finding, Interest, Key, Saved, Scene, Seen, Severity, Subject, filter, local, restored,
 };
 use crate::packet::Nanos;
 use crate::packet::addr::{Addr, Mac};
@@ -453,8 +453,8 @@ impl Detector for NeighbourSpoof {
             + state.rushes.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.state)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.state)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

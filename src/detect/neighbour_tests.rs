@@ -1,5 +1,6 @@
 use super::super::wire::{M, MS, S, Wire, brief, in_corpus, loud, mac};
 use super::*;
+use crate::detect::saved;
 use Severity::{High, Info, Medium};
 
 type A = [u8; 16];
@@ -176,7 +177,7 @@ fn random_routers_and_targets_fill_no_more_than_the_bound() {
     assert!(detector.state.claims.len() <= 64);
     assert!(detector.saturated() > 3000);
     let mut again = NeighbourSpoof::new(Limits::default());
-    again.restore(detector.save());
+    again.restore(saved(&detector.save()));
     assert_eq!(again.state.routers.len(), detector.state.routers.len());
 }
 

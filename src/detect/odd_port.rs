@@ -163,12 +163,6 @@ impl Detector for OddPort {
             .filter(filter::all([filter::between(src, dst), filter::port(transport, port)]));
         alerts.raise(Key::new(ID, src, dst).extra(u32::from(port)), &alerts.of_flow(flow), finding);
     }
-
-    fn save(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    fn restore(&mut self, _: serde_json::Value) {}
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod source;
 use serde::{Deserialize, Serialize};
 
 use super::local::is_shared;
-use super::{Alerts, Bounded, Detector, Events, Interest, Scene, Seen, restored, saved};
+use super::{Alerts, Bounded, Detector, Events, Interest, Saved, Scene, Seen, restored};
 use crate::flow::key::Numbers;
 use crate::flow::table::{Arrival, Flow, FlowEvent};
 use crate::packet::addr::Addr;
@@ -185,8 +185,8 @@ impl Detector for Scan {
         self.sources.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.sources)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.sources)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

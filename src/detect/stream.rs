@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::audience::{self, Audience, numbers};
 use super::settings::{Settings, on};
 use super::tap::{Tap, TapHealth};
-use super::{Alerts, Detector, Events, Finding, IgnoreRule, Interest, Scene, Seen};
+use super::{Alerts, Detector, Events, Finding, IgnoreRule, Interest, Saved, Scene, Seen, saved};
 use crate::flow::record::{EndReason, FlowRecord};
 use crate::flow::table::{Arrival, Flow, FlowEvent, FlowTable, Side, TableCounts, Watcher};
 use crate::flow::time::StreamClock;
@@ -17,13 +17,31 @@ use crate::packet::decode::{Flaws, Net, Packet, Tcp, Transport, decode};
 use crate::packet::level::Level;
 use crate::packet::{Frame, LinkType, NANOS_PER_SEC, Nanos, Place, Precision};
 
-/// What came of a packet or of time.
+/// Takes what comes of packets and of time.
+pub trait Sink {
+    /// A flow record; they come in the order in which flows end.
+    fn record(&mut self, record: FlowRecord);
+    /// A finding: a new one, or again one whose count is final. One that has the id of an earlier one takes its place.
+    fn finding(&mut self, finding: Finding);
+}
+
+/// A [`Sink`] that keeps all.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Flow records, in the order in which flows ended.
+    /// Flow records.
     pub records: Vec<FlowRecord>,
-    /// Findings: new ones, and again those whose count is final. One that has the id of an earlier one takes its place.
+    /// Findings.
     pub findings: Vec<Finding>,
+}
+
+impl Sink for Output {
+    fn record(&mut self, record: FlowRecord) {
+        self.records.push(record);
+    }
+
+    fn finding(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
 }
 
 /// What the stream has done, for `status`.
@@ -64,10 +82,10 @@ struct Desk {
 }
 
 /// The desk while the table tells of flows.
-struct Watch<'a> {
+struct Watch<'a, S> {
     desk: &'a mut Desk,
     /// None where nobody wants records.
-    records: Option<&'a mut Vec<FlowRecord>>,
+    records: Option<&'a mut S>,
 }
 
 impl Stream {
@@ -99,26 +117,26 @@ impl Stream {
     }
 
     /// Takes a frame whose record lies at `place`.
-    pub fn frame(
+    pub fn frame<S: Sink>(
         &mut self,
         link: LinkType,
         place: Place,
         frame: &Frame<'_>,
         precision: Precision,
-        out: &mut Output,
+        out: &mut S,
     ) {
         let packet = decode(link, frame.data, frame.wire_len);
         self.packet(&packet, place, frame, precision, out);
     }
 
     /// The same for a frame that is decoded already.
-    pub fn packet(
+    pub fn packet<S: Sink>(
         &mut self,
         packet: &Packet<'_>,
         place: Place,
         frame: &Frame<'_>,
         precision: Precision,
-        out: &mut Output,
+        out: &mut S,
     ) {
         let at = frame.nanos(precision);
         let now = self.clock.packet(at);
@@ -131,7 +149,7 @@ impl Stream {
             self.desk.asleep = None;
         }
         self.desk.alerts.look_at(arrival);
-        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut out.records) };
+        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut *out) };
         let flow = self.table.packet(packet, &arrival, &mut watch);
         let captured = u32::try_from(frame.data.len()).unwrap_or(u32::MAX);
         let (flow, from_originator) = flow.map_or((None, true), |(flow, from)| (Some(flow), from));
@@ -144,7 +162,7 @@ impl Stream {
     }
 
     /// Takes a tick: running time and wall clock at one moment.
-    pub fn tick(&mut self, up: Nanos, wall: Nanos, out: &mut Output) {
+    pub fn tick<S: Sink>(&mut self, up: Nanos, wall: Nanos, out: &mut S) {
         let now = self.clock.tick(up, wall);
         if now.saturating_sub(self.passed) >= NANOS_PER_SEC {
             self.pass(now, out);
@@ -153,9 +171,9 @@ impl Stream {
     }
 
     /// Ends the stream: every flow ends, detectors judge by what there is, and every finding is told as it is.
-    pub fn finish(&mut self, out: &mut Output) {
+    pub fn finish<S: Sink>(&mut self, out: &mut S) {
         let now = self.clock.now().unwrap_or_default();
-        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut out.records) };
+        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut *out) };
         self.table.finish(now, &mut watch);
         let Desk { detectors, alerts, scene, tap, .. } = &mut self.desk;
         scene.both_directions = !tap.health().one_direction;
@@ -167,21 +185,21 @@ impl Stream {
         self.desk.tell(out);
     }
 
-    /// The state of detectors and findings, for [`Stream::restore`], one after the other, for each may be large; flows are not in it
-    /// (see [`Stream::resume`]).
-    pub fn save_each<E>(&self, mut take: impl FnMut(&str, Value) -> Result<(), E>) -> Result<(), E> {
+    /// The state of detectors and findings, for [`Stream::restore_one`]: one after the other, for each may be large. Flows are not in
+    /// it (see [`Stream::resume`]).
+    pub fn save_each<E>(&self, mut take: impl FnMut(&str, &Saved<'_>) -> Result<(), E>) -> Result<(), E> {
         for detector in &self.desk.detectors {
-            take(detector.id(), detector.save())?;
+            take(detector.id(), &detector.save())?;
         }
-        take("findings", self.desk.alerts.save())?;
-        take("tap", self.desk.tap.save())
+        take("findings", &self.desk.alerts.save())?;
+        take("tap", &self.desk.tap.save())
     }
 
-    /// All of [`Stream::save_each`] in one.
+    /// All of [`Stream::save_each`] in one, for [`Stream::restore`].
     pub fn save(&self) -> Value {
         let mut state = Map::new();
         let _ = self.save_each(|id, of| {
-            state.insert(id.to_owned(), of);
+            state.insert(id.to_owned(), saved(of));
             Ok::<_, ()>(())
         });
         Value::Object(state)
@@ -280,10 +298,10 @@ impl Stream {
     }
 
     /// Lets time pass.
-    fn pass(&mut self, now: Nanos, out: &mut Output) {
+    fn pass<S: Sink>(&mut self, now: Nanos, out: &mut S) {
         self.passed = now;
         self.desk.alerts.expire(now);
-        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut out.records) };
+        let mut watch = Watch { desk: &mut self.desk, records: self.records.then_some(&mut *out) };
         self.table.expire(now, &mut watch);
         if self.desk.asleep.is_some() {
             return;
@@ -315,14 +333,14 @@ impl Desk {
     }
 
     #[inline]
-    fn tell(&mut self, out: &mut Output) {
+    fn tell<S: Sink>(&mut self, out: &mut S) {
         if self.alerts.has_raised() {
-            out.findings.extend(self.alerts.take_raised());
+            self.alerts.take_raised().for_each(|finding| out.finding(finding));
         }
     }
 }
 
-impl Watcher for Watch<'_> {
+impl<S: Sink> Watcher for Watch<'_, S> {
     fn event(&mut self, event: FlowEvent, flow: &Flow, now: Nanos) {
         let Desk { detectors, audience, alerts, scene, tap, asleep } = &mut *self.desk;
         if asleep.is_none() {
@@ -341,7 +359,7 @@ impl Watcher for Watch<'_> {
             if let Some(ids) = alerts.of(flow.id) {
                 record.findings = ids.to_vec();
             }
-            records.push(record);
+            records.record(record);
         }
         if reason != EndReason::Active {
             alerts.forget(flow.id);

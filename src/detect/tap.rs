@@ -161,8 +161,8 @@ impl Tap {
     }
 
     /// What was counted, for a restart.
-    pub(super) fn save(&self) -> serde_json::Value {
-        super::saved(&[self.sides, self.syns, self.frames, self.payload])
+    pub(super) fn save(&self) -> super::Saved<'_> {
+        Box::new([self.sides, self.syns, self.frames, self.payload])
     }
 
     /// Takes what an earlier run saved.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Bounded, Worth};
 use super::finding::Evidence;
 use super::{
-    Alerts, Detector, Finding, Interest, Key, Scene, Seen, Severity, filter, local, restored, saved,
+    Alerts, Detector, Finding, Interest, Key, Saved, Scene, Seen, Severity, filter, local, restored,
 };
 use crate::packet::Nanos;
 use crate::packet::addr::Addr;
@@ -206,8 +206,8 @@ impl Detector for Traceroute {
         self.ways.saturated()
     }
 
-    fn save(&self) -> serde_json::Value {
-        saved(&self.ways)
+    fn save(&self) -> Saved<'_> {
+        Box::new(&self.ways)
     }
 
     fn restore(&mut self, state: serde_json::Value) {

@@ -1,5 +1,6 @@
 use super::super::wire::{MS, S, Wire, brief, eth, in_corpus, ip4, ip6, loud, mac, udp};
 use super::*;
+use crate::detect::saved;
 use Severity::Low;
 
 const HERE: [u8; 4] = [10, 0, 0, 1];
@@ -105,7 +106,7 @@ fn random_pairs_fill_no_more_than_the_bound() {
     );
     assert!(detector.saturated() > 900);
     let mut again = Traceroute::new(Limits::default());
-    again.restore(detector.save());
+    again.restore(saved(&detector.save()));
     assert_eq!(again.ways.len(), detector.ways.len());
 }
 

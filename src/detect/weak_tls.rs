@@ -145,12 +145,6 @@ impl Detector for WeakTls {
         let kind = 0x80 | severity as u32;
         alerts.raise(key.extra(u32::from(port) << 8 | kind), &seen.arrival, finding);
     }
-
-    fn save(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    fn restore(&mut self, _: serde_json::Value) {}
 }
 
 #[cfg(test)]

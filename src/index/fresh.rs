@@ -5,24 +5,19 @@ use std::path::PathBuf;
 
 use super::analysis::{AnalysisError, Named, named};
 use crate::capture::replay::Import;
-use crate::detect::stream::{Output, Stream};
-use crate::detect::{Finding, Settings};
-use crate::flow::record::FlowRecord;
+use crate::detect::Settings;
+use crate::detect::stream::{self, Stream};
 use crate::packet::{Frame, LinkType, Place, Precision};
 use crate::store::format::{FILE_HEADER, RECORD_HEADER};
 use crate::store::layout::Layout;
 use crate::store::scan::{End, Reader, ScanError};
 use crate::sys::fs::Fs;
 
-/// What a fresh analysis gives, as it comes.
-pub trait Sink {
+/// Takes what a fresh analysis gives, as it comes. Places are index numbers of own files, of others the number of the file in the
+/// list, from 1, and offsets as in a plain PCAP file.
+pub trait Sink: stream::Sink {
     /// Whether it wants records; if not, none are made.
     const RECORDS: bool = true;
-    /// A flow record; its places are index numbers of own files, of others the number of the file in the list, from 1, and offsets
-    /// as in a plain PCAP file.
-    fn record(&mut self, record: FlowRecord);
-    /// A finding; one with the id of an earlier one takes its place.
-    fn finding(&mut self, finding: Finding);
     /// A packet of the stream, for what rests on it.
     fn packet(&mut self, stamp: crate::packet::Nanos) {
         let _ = stamp;
@@ -44,7 +39,7 @@ pub fn analyse<S: Sink>(
     if !S::RECORDS {
         stream.leave_out_records();
     }
-    let mut fresh = Fresh { stream, out: Output::default(), sink, notes: Vec::new() };
+    let mut fresh = Fresh { stream, sink, notes: Vec::new() };
     for (at, path) in files.iter().enumerate() {
         match named(layout, fs, path)? {
             Named::Own(name) => {
@@ -57,14 +52,12 @@ pub fn analyse<S: Sink>(
             Named::Foreign => fresh.foreign(at as u64 + 1, Import::open(path)?),
         }
     }
-    fresh.stream.finish(&mut fresh.out);
-    fresh.hand_on();
+    fresh.stream.finish(fresh.sink);
     Ok(fresh.notes)
 }
 
 struct Fresh<'a, S> {
     stream: Stream,
-    out: Output,
     sink: &'a mut S,
     notes: Vec<String>,
 }
@@ -73,15 +66,7 @@ impl<S: Sink> Fresh<'_, S> {
     #[inline]
     fn packet(&mut self, link: LinkType, place: Place, frame: &Frame<'_>, precision: Precision) {
         self.sink.packet(frame.nanos(precision));
-        self.stream.frame(link, place, frame, precision, &mut self.out);
-        if !self.out.records.is_empty() || !self.out.findings.is_empty() {
-            self.hand_on();
-        }
-    }
-
-    fn hand_on(&mut self) {
-        self.out.records.drain(..).for_each(|record| self.sink.record(record));
-        self.out.findings.drain(..).for_each(|finding| self.sink.finding(finding));
+        self.stream.frame(link, place, frame, precision, self.sink);
     }
 
     fn own(&mut self, file: u64, reader: Result<Reader<'_>, ScanError>, name: &str) {

@@ -11,9 +11,10 @@ use super::super::table::{Align, Cell as TableCell, Look, Table, count};
 use super::super::{Context, settings};
 use super::{FlowsArgs, csv, flow_file, is_flow_file, nothing};
 use crate::detect::Finding;
+use crate::detect::stream::Sink;
 use crate::flow::record::FlowRecord;
 use crate::index::flow_table::{self, Answer, Cell, Snapshot, SqlError};
-use crate::index::fresh::{self, Sink};
+use crate::index::fresh;
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
 use crate::sys::fs::RealFs;
@@ -88,6 +89,8 @@ fn records(
 }
 
 struct Made<'a>(&'a mut Snapshot);
+
+impl fresh::Sink for Made<'_> {}
 
 impl Sink for Made<'_> {
     fn record(&mut self, record: FlowRecord) {

@@ -7,6 +7,7 @@ use super::super::names::FlowName;
 use super::fold::Fold;
 use super::outline::{Footer, Kind, Outline};
 use super::position::Position;
+use crate::flow::record::FlowRecord;
 use crate::packet::{Nanos, Place};
 
 /// What was counted so far.
@@ -26,29 +27,22 @@ impl Tally {
     /// Counts an object.
     pub(super) fn absorb(&mut self, object: &[u8]) {
         match Kind::of(object) {
-            Kind::Record => {
-                let Some(outline) = Outline::read(object) else { return };
-                self.records += 1;
-                self.reach = self.reach.max(outline.last_place());
-                let packets = outline.orig_packets.saturating_add(outline.resp_packets);
-                let bytes = outline.orig_bytes.saturating_add(outline.resp_bytes);
-                self.add(packets, bytes, outline.start, outline.end);
-            }
-            Kind::Fold => {
-                let Some(fold) = Fold::read(object) else { return };
-                self.folded = self.folded.saturating_add(fold.flows);
-                self.add(fold.packets, fold.bytes, fold.first, fold.last);
-            }
+            Kind::Record => Outline::read(object).iter().for_each(|outline| self.add(&outline.into())),
+            Kind::Fold => Fold::read(object).iter().for_each(|fold| self.add(&fold.into())),
             Kind::Footer | Kind::Checkpoint | Kind::Other => {}
         }
     }
 
-    fn add(&mut self, packets: u64, bytes: u64, first: Option<Nanos>, last: Option<Nanos>) {
+    /// Counts what another counted.
+    pub(super) fn add(&mut self, other: &Self) {
         // Salvage counts what nobody vouches for.
-        self.packets = self.packets.saturating_add(packets);
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.first = self.first.into_iter().chain(first).min();
-        self.last = self.last.max(last);
+        self.records = self.records.saturating_add(other.records);
+        self.folded = self.folded.saturating_add(other.folded);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.first = self.first.into_iter().chain(other.first).min();
+        self.last = self.last.max(other.last);
+        self.reach = self.reach.max(other.reach);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -74,6 +68,41 @@ impl Tally {
             analysed: at.analysed.max(reach),
             ..FlowFacts::bare(name, state)
         }
+    }
+}
+
+impl From<&FlowRecord> for Tally {
+    fn from(record: &FlowRecord) -> Self {
+        Self {
+            records: 1,
+            packets: record.orig_packets + record.resp_packets,
+            bytes: record.orig_bytes + record.resp_bytes,
+            first: Some(record.start),
+            last: Some(record.end),
+            reach: record.captures.last_place(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Outline<'_>> for Tally {
+    fn from(outline: &Outline<'_>) -> Self {
+        Self {
+            records: 1,
+            packets: outline.orig_packets.saturating_add(outline.resp_packets),
+            bytes: outline.orig_bytes.saturating_add(outline.resp_bytes),
+            first: outline.start,
+            last: outline.end,
+            reach: outline.last_place(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Fold> for Tally {
+    fn from(fold: &Fold) -> Self {
+        let Fold { flows: folded, packets, bytes, first, last, .. } = *fold;
+        Self { folded, packets, bytes, first, last, ..Self::default() }
     }
 }
 

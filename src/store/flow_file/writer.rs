@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::super::SharedLedger;
 use super::super::facts::State as FileState;
 use super::super::flow_facts::FlowFacts;
@@ -42,7 +44,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// What waits for captures to be synced, in order.
 enum Waiting {
-    Record { needs: Option<Place>, object: Vec<u8> },
+    Record { needs: Option<Place>, object: Box<[u8]>, tally: Tally },
     Mark(Position),
 }
 
@@ -64,6 +66,8 @@ pub struct FlowWriter {
     pub(super) next_number: u64,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
+    /// Where records are put together.
+    scratch: Vec<u8>,
     captures_synced: Option<Place>,
     /// As of the last record that is pending or written.
     pub(super) position: Position,
@@ -104,6 +108,7 @@ impl FlowWriter {
             next_number,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            scratch: Vec::new(),
             captures_synced: None,
             position,
             next: Vec::new(),
@@ -122,28 +127,32 @@ impl FlowWriter {
     /// Takes a flow record. `needs` is the place of the last packet that it covers, if that lies in a capture file: it is
     /// written once [`FlowWriter::captures_synced`] was told a place behind it.
     pub fn append(&mut self, record: &FlowRecord, needs: Option<Place>) -> Result<(), Refused> {
-        self.take(record, needs)
+        self.take(record, record.into(), needs)
     }
 
     /// Takes flows that were only counted.
     pub fn append_fold(&mut self, fold: &Fold, needs: Option<Place>) -> Result<(), Refused> {
-        self.take(&FoldObject { folded: fold }, needs)
+        self.take(&FoldObject { folded: fold }, fold.into(), needs)
     }
 
-    fn take(&mut self, record: &impl serde::Serialize, needs: Option<Place>) -> Result<(), Refused> {
-        let mut object = Vec::new();
+    fn take(&mut self, record: &impl Serialize, tally: Tally, needs: Option<Place>) -> Result<(), Refused> {
+        let mut object = std::mem::take(&mut self.scratch);
+        object.clear();
         let sound = jsonb::encode(record, &mut object).is_ok() && object.len() <= MAX_OBJECT;
-        if !sound || self.buffered() + object.len() > HARD {
+        let fits = sound && self.buffered() + object.len() <= HARD;
+        if !fits {
             self.counts.refused += 1;
+        } else if self.waiting.is_empty() && self.is_free(needs) {
+            self.put(&object, &tally);
+        } else {
+            self.waiting_bytes += object.len();
+            self.waiting.push_back(Waiting::Record { needs, object: object.as_slice().into(), tally });
+        }
+        self.scratch = object;
+        if !fits {
             return Err(Refused);
         }
         self.counts.taken += 1;
-        if self.waiting.is_empty() && self.is_free(needs) {
-            self.put(&object);
-        } else {
-            self.waiting_bytes += object.len();
-            self.waiting.push_back(Waiting::Record { needs, object });
-        }
         self.keep_small();
         Ok(())
     }
@@ -250,6 +259,11 @@ impl FlowWriter {
         self.buffered() > SOFT
     }
 
+    /// Whether [`FlowWriter::append`] takes a record of any size.
+    pub fn has_room(&self) -> bool {
+        self.buffered() + MAX_OBJECT <= HARD
+    }
+
     /// How it is.
     pub fn counts(&self) -> FlowCounts {
         let records = match &self.state {
@@ -280,13 +294,13 @@ impl FlowWriter {
         while let Some(first) = self.waiting.pop_front() {
             match first {
                 Waiting::Mark(position) => self.position = position,
-                Waiting::Record { needs, object } => {
+                Waiting::Record { needs, object, tally } => {
                     if !self.is_free(needs) {
-                        self.waiting.push_front(Waiting::Record { needs, object });
+                        self.waiting.push_front(Waiting::Record { needs, object, tally });
                         return;
                     }
                     self.waiting_bytes -= object.len();
-                    self.put(&object);
+                    self.put(&object, &tally);
                 }
             }
         }
@@ -297,11 +311,11 @@ impl FlowWriter {
         needs.is_none_or(|needs| self.captures_synced.is_some_and(|upto| needs < upto))
     }
 
-    fn put(&mut self, object: &[u8]) {
+    fn put(&mut self, object: &[u8], tally: &Tally) {
         match &mut self.state {
             State::Open(growing) => {
                 growing.sequence.copy(object, &mut growing.tail);
-                growing.tally.absorb(object);
+                growing.tally.add(tally);
                 growing.checkpointed = false;
             }
             State::Ending(..) | State::Handing(_) => self.next.extend_from_slice(object),
