@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
+use support::answers::{assert_each_packet_in_one_record, lines};
 use support::captures::{self, assert_list_is_right, listed, lost, packets};
 use support::disk::{self, Disk};
 use support::net::{self, Net, Pace, sent};
 use support::pcap::{Packet, assert_same_packets, frame, mix, write_pcap};
 use support::process::{PATIENCE, must, run, wait_until};
 use support::require;
-use support::service::{Service, Setup};
+use support::service::{Service, Setup, ask};
 
 fn ready() -> bool {
     require(&disk::NEEDS) && require(&net::NEEDS) && require(&["capinfos", "fsfreeze", "sync"])
@@ -25,7 +26,8 @@ fn ready() -> bool {
 fn start(disk: &Disk, net: &Net) -> Service {
     let setup = Setup::new(disk.path().join("data"))
         .variable("PCAP_RETENTION_COUNT", "0")
-        .variable("PCAP_ROTATION_SIZE", "8");
+        .variable("PCAP_ROTATION_SIZE", "8")
+        .variable("TAPKEEP_FLOWS_FOLD", "false");
     let mut service = setup.variable("TAPKEEP_RECORDER_SYNC_INTERVAL", "500ms").start(net);
     service.wait_until_capturing();
     service
@@ -77,8 +79,12 @@ fn a_disk_that_stands_still_costs_no_packet_and_the_state_tells_of_it() {
     captures::stop(service);
     let list = listed(&disk.path().join("data"));
     assert_eq!(["nic", "kernel", "queue", "write"].map(|cause| lost(&list, cause)), [0; 4]);
-    assert_same_packets(&packets(&disk.path().join("data")), &wanted);
-    assert_list_is_right(&disk.path().join("data"));
+    assert_eq!(lost(&list, "analysis"), 0);
+    let data = disk.path().join("data");
+    assert_same_packets(&packets(&data), &wanted);
+    assert_list_is_right(&data);
+    let flows = lines(ask(&data, &["flows", "--json", "--limit", "0"]));
+    assert_eq!(assert_each_packet_in_one_record(&data, &flows), 20_000);
 }
 
 #[test]

@@ -89,6 +89,29 @@ fn live_is_offline() {
     assert!(live.iter().any(|finding| finding.contains("port_scan")), "{live:#?}");
 }
 
+/// Longer than flows of UDP may be idle: time must not pass for them while their packets wait.
+#[test]
+fn an_analyst_held_for_90_seconds_gives_the_same_flows() {
+    let Some(stage) = Stage::new(&["python3"]) else { return };
+    let data = stage.data_dir();
+    let setup = stage.setup().variable("TAPKEEP_RECORDER_QUEUE_SIZE", "8MiB");
+    let setup = setup.variable("PCAP_ROTATION_SIZE", "2MB").variable("TAPKEEP_FLOWS_FOLD", "false");
+    let service = stage.start(setup);
+    let file = stage.file(&traffic(20_000));
+    let sending = stage.net.begin_to_send(&file, Pace::PerSecond(220));
+    wait_until("the first packets to be analysed", || analysis(&service, "packets") > 0);
+    let held = Held::new(&service.process, "analyst");
+    let before = analysis(&service, "packets");
+    assert_eq!(sent(sending.finish(PATIENCE * 3)), 20_000);
+    wait_until("all to be recorded", || told(&service, "written") == 20_000);
+    assert!(analysis(&service, "packets") < before + 10_000);
+    drop(held);
+    wait_until_analysed(&service, 20_000);
+    service.stop().ok();
+    assert_eq!(assert_each_packet_in_one_record(&data, &flows(&data)), 20_000);
+    assert_live_is_offline(&data, &stage.dir.path().join("copies"));
+}
+
 #[test]
 fn an_analyst_that_lags_reads_back_and_tells_how_far_it_is() {
     let Some(stage) = Stage::new(&["python3"]) else { return };
