@@ -135,9 +135,10 @@ fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
     line(
         "Analysis",
         format!(
-            "{}, {} followed{left}",
+            "{}, {} followed in {}{left}",
             counted(analysis.packets, "packet"),
-            counted(analysis.flows, "flow")
+            counted(analysis.flows, "flow"),
+            bytes(analysis.flow_memory)
         ),
     )?;
     for what in

@@ -12,13 +12,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{info, warn};
 
 use super::handover::{Intake, Unread, Work};
-use super::health::{Health, Ignored};
+use super::health::Health;
 use super::index::Update;
 use super::keep::Message;
 use super::outlet::Outlet;
 use super::readback::{ReadBack, Slice};
 use super::record::Slot;
 use super::saved;
+use super::state::Ignored;
 use crate::detect::IgnoreRule;
 use crate::detect::stream::Stream;
 use crate::flow::summary::{Encoded, Summariser, SummaryLimits};
@@ -402,6 +403,7 @@ impl Running {
     fn tell(&self) {
         let counts = self.setup.stream.counts();
         self.setup.health.flows.set(counts.flows.flows);
+        self.setup.health.flow_memory.set(counts.flows.memory);
         let paused = self.setup.stream.paused().map(str::to_owned);
         self.setup.health.set_tap(self.setup.stream.tap().texts(), paused);
         self.setup.health.analysed.set(counts.packets);

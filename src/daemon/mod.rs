@@ -24,6 +24,7 @@ mod resume;
 mod saved;
 pub mod service;
 pub mod setup;
+mod state;
 mod synced;
 
-pub use health::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};
+pub use state::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};

@@ -12,8 +12,9 @@ use tracing::{info, warn};
 
 use super::feed::Parcel;
 use super::handover::Handover;
-use super::health::{Activity, Health, Recording};
+use super::health::Health;
 use super::keep::Message;
+use super::state::{Activity, Recording};
 use crate::store::block::{Block, Tally};
 use crate::store::entry::Act;
 use crate::store::losses::Losses;

@@ -10,9 +10,10 @@ use anyhow::Context;
 use tracing::{info, warn};
 
 use super::feed;
-use super::health::{Activity, Disk, Health, Queue, ServiceState, StateFile};
+use super::health::Health;
 use super::pipeline::{Pipeline, Plan};
 use super::setup::DataDirectory;
+use super::state::{Activity, Disk, Queue, ServiceState, StateFile};
 use crate::capture::live::{Tap, TapConfig, TapError};
 use crate::store::entry::Act;
 use crate::store::facts::rfc3339;
