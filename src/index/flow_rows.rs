@@ -4,7 +4,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, Result, Row as SqlRow, Transaction, named_params, params};
 use serde::Deserialize;
 
-use super::rows::{count_of, losses_of, state_of, state_text};
+use super::columns::{count_of, losses_of, state_of, state_text};
 use super::summaries::{self, Table};
 use crate::packet::{Nanos, Place};
 use crate::store::catalog::{Eviction, FlowRow};

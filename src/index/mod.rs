@@ -5,6 +5,7 @@
 //! rebuilt from the files and the ledger, and the rebuilt one answers the same. Nobody waits for it.
 
 pub mod analysis;
+mod columns;
 mod files;
 mod flow_rows;
 pub mod flow_table;

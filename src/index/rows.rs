@@ -4,21 +4,13 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, Result, Row as SqlRow, Transaction, named_params, params};
 
+use super::columns::{count_of, losses_of, state_of, state_text};
 use super::flow_rows;
 use super::summaries::{self, Table};
 use crate::packet::Nanos;
 use crate::store::catalog::{Change, Eviction, Gap, HISTORY, Row};
-use crate::store::facts::{CaptureFacts, State};
-use crate::store::losses::Losses;
+use crate::store::facts::CaptureFacts;
 use crate::store::range::TimeRange;
-
-const STATES: [(State, &str); 5] = [
-    (State::Recording, "recording"),
-    (State::Sealed, "sealed"),
-    (State::Salvaged, "salvaged"),
-    (State::Damaged, "damaged"),
-    (State::Evicted, "evicted"),
-];
 
 const SELECT_CAPTURES: &str = "
     SELECT number, name, state, packets, bytes, size, first, last, lost_nic, lost_kernel, lost_queue,
@@ -147,34 +139,6 @@ fn capture(row: &SqlRow<'_>) -> Result<Row> {
         held: row.get("held")?,
         evicted: reason.map(|reason| Eviction { at, reason }),
     })
-}
-
-/// How a state is written.
-pub(super) fn state_text(state: State) -> Option<&'static str> {
-    STATES.iter().find(|(of, _)| *of == state).map(|(_, text)| *text)
-}
-
-/// The state of a row that has one.
-pub(super) fn state_of(row: &SqlRow<'_>) -> Result<State> {
-    let text: String = row.get("state")?;
-    let state = STATES.iter().find(|(_, of)| *of == text).map(|(state, _)| *state);
-    state.ok_or_else(|| rusqlite::Error::InvalidColumnType(2, "state".to_owned(), Type::Text))
-}
-
-/// The losses of a row that has them.
-pub(super) fn losses_of(row: &SqlRow<'_>) -> Result<Losses> {
-    Ok(Losses {
-        nic: count_of(row, "lost_nic")?,
-        kernel: count_of(row, "lost_kernel")?,
-        queue: count_of(row, "lost_queue")?,
-        write: count_of(row, "lost_write")?,
-        analysis: count_of(row, "lost_analysis")?,
-    })
-}
-
-/// A count that may be unknown.
-pub(super) fn count_of(row: &SqlRow<'_>, column: &str) -> Result<Option<u64>> {
-    row.get::<_, Option<i64>>(column).map(|count| count.map(|count| count as u64))
 }
 
 /// Every gap, oldest first.
