@@ -152,3 +152,59 @@ fn tell(finding: &Finding) {
         _ => info!("{detector} ({severity:?}): {summary}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SharedLedger;
+    use crate::store::flow_file::Settings;
+    use crate::store::layout::Layout;
+    use crate::store::ledger::Ledger;
+    use crate::sys::clock::RealClock;
+    use crate::sys::fs::{Fs, RealFs};
+
+    fn outlet(root: &std::path::Path) -> Outlet {
+        let fs: Arc<dyn Fs> = Arc::new(RealFs::default());
+        let (layout, clock) = (Layout::new(root), Arc::new(RealClock));
+        std::fs::create_dir(layout.flows()).unwrap();
+        let (ledger, _) = Ledger::open(Arc::clone(&fs), layout.ledger(), clock.clone()).unwrap();
+        let ledger = SharedLedger::new(ledger);
+        let (writer, _) = FlowWriter::open(fs, layout, ledger, clock, &[], Settings::default()).unwrap();
+        let (keeper, _) = crossbeam_channel::bounded(1);
+        Outlet::new(writer, (true, false), keeper, Arc::default(), Arc::default())
+    }
+
+    fn record(offset: u64) -> FlowRecord {
+        let stamp = "2024-12-31T14:30:52.000000000Z";
+        serde_json::from_value(serde_json::json!({
+            "flow_id": format!("1-{offset}"), "part": 0, "final": true, "start": stamp, "end": stamp,
+            "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "proto": 6, "orig_packets": 1, "orig_bytes": 60,
+            "resp_packets": 0, "resp_bytes": 0, "orig_payload_bytes": 0, "resp_payload_bytes": 0, "min_ttl": 64,
+            "max_ttl": 64, "end_reason": "forced", "http_host": "x".repeat(8_000), "captures": [[1, offset, offset]],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn many_records_wait_for_a_capture_that_is_not_synced_and_none_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outlet = outlet(dir.path());
+        let capture = Arc::new(crate::store::part::Durability::default());
+        outlet.synced.watch(1, Some(&capture));
+        let filled = std::thread::scope(|scope| {
+            let sealing = scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(500));
+                drop(capture);
+            });
+            // 40 MB, of which 32 may wait.
+            (0..5_000).for_each(|at| outlet.record(record(24 + at * 100)));
+            sealing.is_finished()
+        });
+        assert!(filled, "what could not wait any more went on before the capture was synced");
+        assert_eq!(outlet.health.refused.get(), 0);
+        outlet.write_folds();
+        assert_eq!(outlet.writer.counts().taken, 5_000);
+        assert_eq!(outlet.writer.counts().refused, 0);
+        assert!(outlet.writer.finish(crate::store::flow_file::Extras::default()));
+    }
+}
