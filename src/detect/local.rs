@@ -18,10 +18,6 @@ pub struct Net {
     mask: u128,
 }
 
-fn bits(addr: Addr) -> u128 {
-    u128::from_be_bytes(addr.to_bytes())
-}
-
 impl Net {
     /// The network of an address with a prefix of so many bits; `None` if the address has not that many.
     pub fn new(addr: Addr, prefix: u8) -> Option<Self> {
@@ -30,13 +26,13 @@ impl Net {
             return None;
         }
         let mask = u128::MAX.checked_shl(128 - above - u32::from(prefix)).unwrap_or(0);
-        Some(Self { base: bits(addr) & mask, mask })
+        Some(Self { base: addr.bits() & mask, mask })
     }
 
     /// Whether an address is in it. An IPv4 address is in no IPv6 network.
     #[inline]
     pub fn contains(self, addr: Addr) -> bool {
-        (bits(addr) ^ self.base) & self.mask == 0 && (addr.is_v4() == self.is_v4())
+        (addr.bits() ^ self.base) & self.mask == 0 && (addr.is_v4() == self.is_v4())
     }
 
     fn is_v4(self) -> bool {

@@ -40,8 +40,8 @@ impl Hash for FlowKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.a.0.hash(state);
         self.b.0.hash(state);
-        let [first, second, outer, inner] =
-            [self.a.1, self.b.1, self.vlan.outer, self.vlan.inner].map(u64::from);
+        let (first, second) = (u64::from(self.a.1), u64::from(self.b.1));
+        let (outer, inner) = (u64::from(self.vlan.outer), u64::from(self.vlan.inner));
         state.write_u64(first << 48 | second << 32 | outer << 16 | inner);
         state.write_u16(u16::from(self.proto) << 8 | self.numbers as u16);
     }
@@ -58,7 +58,7 @@ impl FlowKey {
         proto: u8,
         numbers: Numbers,
     ) -> (Self, bool) {
-        let forward = !both || src <= dst;
+        let forward = !both || src.0 < dst.0 || (src.0 == dst.0 && src.1 <= dst.1);
         let (a, b) = if forward { (src, dst) } else { (dst, src) };
         (Self { a, b, vlan, proto, numbers }, forward)
     }
