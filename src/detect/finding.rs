@@ -240,6 +240,12 @@ impl Evidence {
         self.last = self.last.max(arrival.at);
         self.captures.add(arrival.place);
     }
+
+    /// Forgets all, but keeps the memory.
+    pub(super) fn clear(&mut self) {
+        (self.first, self.last) = (Nanos::MAX, Nanos::MIN);
+        self.captures.clear();
+    }
 }
 
 impl Default for Evidence {

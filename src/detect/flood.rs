@@ -7,8 +7,10 @@
 //! a server that answers into one that answers fewer than one in twenty.
 
 mod rate;
+mod waiting;
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,7 @@ use crate::packet::addr::Addr;
 use crate::packet::decode::{Ip, Net, Tcp, Transport};
 use crate::packet::{NANOS_PER_SEC, Nanos};
 use rate::{Peak, Rate};
+use waiting::{Answers, Event, Waiting};
 
 /// When packets are a flood.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,11 +89,21 @@ const ALL: [Kind; KINDS] =
 const KINDS: usize = 7;
 
 /// To whom; nobody for the rate of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Target {
     kind: Kind,
     dst: Option<Addr>,
     port: u16,
+}
+
+impl Hash for Target {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if let Some(dst) = self.dst {
+            dst.hash(state);
+        }
+        state.write_u32((self.kind as u32) << 16 | u32::from(self.port));
+    }
 }
 
 /// How long a rate is kept after the last packet.
@@ -104,10 +117,12 @@ const BULK: u64 = 64;
 pub struct Flood {
     limits: Limits,
     rates: Rates,
+    /// By kind: what the rates do not know yet.
+    waiting: [Waiting; KINDS],
 }
 
 /// Rates by target. Those of all lie apart, for each packet counts there too.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Rates {
     each: Bounded<Target, Rate>,
     /// By kind: when one was counted last, and the rate.
@@ -144,6 +159,39 @@ impl Rates {
         })
     }
 
+    /// Counts what came, or was answered.
+    fn count(&mut self, kind: Kind, event: &Event) {
+        let all = Target { kind, dst: None, port: 0 };
+        let to = |(dst, port)| Target { kind, dst: Some(dst), port };
+        match *event {
+            Event::Sent { arrival, src, dst, by, answers } => {
+                let now = arrival.now;
+                let whom = dst.map_or(Subject::Anyone, |(dst, _)| Subject::Ip(dst));
+                for target in dst.map(to).into_iter().chain([all]) {
+                    self.entry(target, now).sent(&arrival, src, whom, by);
+                }
+                if answers != Answers::No
+                    && let Subject::Ip(src) = src
+                {
+                    self.good(to((src, 0)), now, now, [by; 2]);
+                }
+                if answers == Answers::All {
+                    self.good(all, now, now, [by; 2]);
+                }
+            }
+            Event::Good { now, of, dst, by } => {
+                self.good(to(dst), now, of, by);
+                self.good(all, now, of, by);
+            }
+        }
+    }
+
+    fn good(&mut self, target: Target, now: Nanos, of: Nanos, by: [u32; 2]) {
+        if let Some(rate) = self.get_mut(&target, now) {
+            rate.good(of, by);
+        }
+    }
+
     /// Those that have something to judge.
     fn open(&mut self) -> impl Iterator<Item = (Target, &mut Rate)> {
         let each = self.each.iter_mut().map(|(&target, rate)| (target, rate));
@@ -157,31 +205,43 @@ impl Flood {
     /// With nothing counted.
     pub fn new(limits: Limits) -> Self {
         let rates = Rates::new(limits.targets);
-        Self { limits, rates }
+        Self { limits, rates, waiting: Default::default() }
     }
 
     fn sent(&mut self, kind: Kind, arrival: &Arrival, src: Subject, dst: (Addr, u16), by: u32) {
-        let whom = Subject::Ip(dst.0);
-        for target in [Target { kind, dst: Some(dst.0), port: dst.1 }, Target { kind, dst: None, port: 0 }] {
-            self.rates.entry(target, arrival.now).sent(arrival, src, whom, by);
-        }
+        self.note(kind, Event::Sent { arrival: *arrival, src, dst: Some(dst), by, answers: Answers::No });
     }
 
     fn good(&mut self, kind: Kind, now: Nanos, dst: (Addr, u16), of: Nanos, by: [u32; 2]) {
-        for target in [Target { kind, dst: Some(dst.0), port: dst.1 }, Target { kind, dst: None, port: 0 }] {
-            if let Some(rate) = self.rates.get_mut(&target, now) {
-                rate.good(of, by);
+        self.note(kind, Event::Good { now, of, dst, by });
+    }
+
+    #[inline]
+    fn note(&mut self, kind: Kind, event: Event) {
+        let waiting = &mut self.waiting[kind as usize];
+        if waiting.add(event) {
+            waiting.drain().for_each(|event| self.rates.count(kind, &event));
+        }
+    }
+
+    /// Counts what waits of the kinds of which so much came that one target may have got too much.
+    fn count_many(&mut self, now: Nanos) {
+        for (kind, waiting) in ALL.into_iter().zip(&mut self.waiting) {
+            waiting.forget(now);
+            let least = u64::from(self.limits.least(kind));
+            // A second may lie in both.
+            let counted = self.rates.all[kind as usize].1.fullest();
+            if counted + waiting.sent() >= least && counted + waiting.fullest() >= least {
+                waiting.drain().for_each(|event| self.rates.count(kind, &event));
             }
         }
     }
 
     fn judge(&mut self, now: Nanos, over: bool, scene: &Scene, alerts: &mut Alerts) {
-        let Self { limits, rates } = self;
-        let mut open: Vec<_> = rates.open().collect();
-        // Targets before the total, and the same order in every run.
-        open.sort_unstable_by_key(|(key, _)| (key.dst.is_none(), *key));
-        let mut told = BTreeSet::new();
-        for (target, rate) in open {
+        self.count_many(now);
+        let Self { limits, rates, .. } = self;
+        let mut full = Vec::new();
+        for (target, rate) in rates.open() {
             let (threshold, share) = limits.of(target);
             // Where no answers are seen there is none to miss; a fragment's is the rest of its packet.
             if share > 0 && target.kind != Kind::Fragment && !scene.both_directions {
@@ -190,12 +250,15 @@ impl Flood {
             let peak = rate.peak(now, over, share, threshold);
             if peak.sent < threshold {
                 rate.put_by(now);
-                continue;
+            } else if !rate.is_told() {
+                // Else it is judged once more: a second is looked at each time it slides.
+                full.push((target, rate, peak, threshold));
             }
-            // Judged once more: a second is looked at each time it slides.
-            if rate.is_told() {
-                continue;
-            }
+        }
+        // Targets before the total, and the same order in every run.
+        full.sort_unstable_by_key(|(key, ..)| (key.dst.is_none(), *key));
+        let mut told = BTreeSet::new();
+        for (target, rate, peak, threshold) in full {
             let (src, dst) = rate.ends();
             // That of all is told where it is not one that was told, nor one host that tries one other.
             let one = matches!((src, dst), (Subject::Ip(_), Subject::Ip(_)));
@@ -210,6 +273,12 @@ impl Flood {
 }
 
 impl Limits {
+    /// How many there are at least if anything of a kind is a flood.
+    fn least(&self, kind: Kind) -> u32 {
+        let any = Some(Addr::v4([0; 4]));
+        [any, None].map(|dst| self.of(Target { kind, dst, port: 0 }).0).into_iter().min().unwrap_or(0)
+    }
+
     /// From how many in a second it is a flood, and how many there must be for one answer (0: answers do not matter).
     fn of(&self, target: Target) -> (u32, u32) {
         let (limit, share) = match target.kind {
@@ -264,8 +333,10 @@ impl Detector for Flood {
             }
             Transport::Udp(ports) if ports.src == 68 && ports.dst == 67 => {
                 let src = seen.packet.macs.map_or(src, |macs| Subject::Mac(macs.src));
-                let target = Target { kind: Kind::Dhcp, dst: None, port: 0 };
-                self.rates.entry(target, arrival.now).sent(arrival, src, Subject::Anyone, 1);
+                self.note(
+                    Kind::Dhcp,
+                    Event::Sent { arrival: *arrival, src, dst: None, by: 1, answers: Answers::No },
+                );
             }
             Transport::Udp(_) if !is_shared(ip.dst) => self.datagram(seen, ip),
             _ => {}
@@ -304,7 +375,11 @@ impl Detector for Flood {
     }
 
     fn save(&self) -> Saved<'_> {
-        Box::new(&self.rates)
+        let mut rates = self.rates.clone();
+        for (kind, waiting) in ALL.into_iter().zip(&self.waiting) {
+            waiting.iter().for_each(|event| rates.count(kind, event));
+        }
+        Box::new(rates)
     }
 
     fn restore(&mut self, state: serde_json::Value) {
@@ -324,19 +399,10 @@ impl Flood {
             _ if nth.is_multiple_of(BULK) => BULK as u32,
             _ => return,
         };
-        self.sent(Kind::UdpPacket, &seen.arrival, Subject::Ip(ip.src), (ip.dst, 0), by);
         // Of the two one is the answer, whichever.
-        let back = Target { kind: Kind::UdpPacket, dst: Some(ip.src), port: 0 };
-        let now = seen.arrival.now;
-        if let Some(rate) = self.rates.get_mut(&back, now) {
-            rate.good(now, [by; 2]);
-        }
-        if !seen.from_originator {
-            let all = Target { kind: Kind::UdpPacket, dst: None, port: 0 };
-            if let Some(rate) = self.rates.get_mut(&all, now) {
-                rate.good(now, [by; 2]);
-            }
-        }
+        let answers = if seen.from_originator { Answers::Sender } else { Answers::All };
+        let (src, dst) = (Subject::Ip(ip.src), Some((ip.dst, 0)));
+        self.note(Kind::UdpPacket, Event::Sent { arrival: seen.arrival, src, dst, by, answers });
     }
 }
 

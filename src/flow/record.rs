@@ -104,6 +104,12 @@ impl Trail {
         !full
     }
 
+    /// Forgets all, but keeps the memory.
+    pub fn clear(&mut self) {
+        self.last = None;
+        self.before.iter_mut().for_each(|before| before.0.clear());
+    }
+
     /// As a list.
     pub fn stretches(&self) -> Stretches {
         let before = self.before.iter().flat_map(|before| &before.0);

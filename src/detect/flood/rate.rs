@@ -14,6 +14,9 @@ const SLOTS_OF_SECOND: i64 = 10;
 /// Slots that are kept: a second, the second in which its answers come, and the one until it is judged.
 const SLOTS: i64 = 32;
 
+/// The time that slots cover.
+pub(super) const KEPT: Nanos = SLOTS * SLOT;
+
 /// What came within a slot.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Slot {
@@ -63,11 +66,25 @@ struct Lot {
     evidence: Evidence,
 }
 
+impl Lot {
+    /// Begins anew, in the memory that it has.
+    fn clear(&mut self) {
+        let Self { number, src, dst, evidence } = self;
+        (*number, *src, *dst) = (0, Vote::default(), Vote::default());
+        evidence.clear();
+    }
+}
+
 /// The rate at which something comes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Rate {
     /// Those in which something came, the latest last: most rates have few.
     slots: Vec<Slot>,
+    /// What came in all of them, and the latest one's epoch: most rates are judged by these alone.
+    #[serde(default)]
+    all: u64,
+    #[serde(default)]
+    latest: i64,
     /// What came since a flood was told or the last lot was put by, and that lot: a flood is judged two seconds late.
     new: Lot,
     old: Lot,
@@ -97,8 +114,14 @@ impl Rate {
         let epoch = epoch(time);
         if self.slots.last().is_none_or(|last| last.epoch != epoch) {
             let place = |epoch: i64| epoch.rem_euclid(SLOTS);
-            self.slots.retain(|slot| place(slot.epoch) != place(epoch));
+            let all = &mut self.all;
+            self.slots.retain(|slot| {
+                let stays = place(slot.epoch) != place(epoch);
+                *all = all.saturating_sub(if stays { 0 } else { slot.sent.into() });
+                stays
+            });
             self.slots.push(Slot { epoch, ..Slot::default() });
+            self.latest = epoch;
         }
         let last = self.slots.len() - 1;
         &mut self.slots[last]
@@ -108,6 +131,7 @@ impl Rate {
     pub(super) fn sent(&mut self, arrival: &Arrival, src: Subject, dst: Subject, by: u32) {
         let slot = self.slot(arrival.now);
         slot.sent = slot.sent.saturating_add(by);
+        self.all += u64::from(by);
         let lot = &mut self.new;
         lot.number += u64::from(by);
         lot.src.count(src, u64::from(by));
@@ -132,8 +156,7 @@ impl Rate {
     pub(super) fn peak(&mut self, now: Nanos, over: bool, share: u32, threshold: u32) -> Peak {
         let mut peak = Peak::default();
         let ripe = if over { i64::MAX } else { epoch(now) - SLOTS_OF_SECOND };
-        let all: u64 = self.slots.iter().map(|slot| u64::from(slot.sent)).sum();
-        let starts = if all < u64::from(threshold) { &[] } else { &self.slots[..] };
+        let starts = if self.all < u64::from(threshold) { &[] } else { &self.slots[..] };
         for start in starts {
             let (from, to) = (start.epoch, start.epoch + SLOTS_OF_SECOND);
             if start.sent == 0 || to > ripe {
@@ -149,7 +172,7 @@ impl Rate {
                 peak = Peak { sent, good };
             }
         }
-        self.open = self.slots.iter().any(|slot| slot.sent > 0 && slot.epoch + SLOTS_OF_SECOND > ripe);
+        self.open = self.latest + SLOTS_OF_SECOND > ripe;
         peak
     }
 
@@ -157,6 +180,16 @@ impl Rate {
     pub(super) fn ends(&self) -> (Subject, Subject) {
         let lot = if self.new.number >= self.old.number { &self.new } else { &self.old };
         (lot.src.winner(lot.number), lot.dst.winner(lot.number))
+    }
+
+    /// What came in the fullest second, answered or not.
+    pub(super) fn fullest(&self) -> u64 {
+        let of = |start: &Slot| {
+            let second = start.epoch..start.epoch + SLOTS_OF_SECOND;
+            let within = self.slots.iter().filter(|slot| second.contains(&slot.epoch));
+            within.map(|slot| u64::from(slot.sent)).sum()
+        };
+        self.slots.iter().map(of).max().unwrap_or(0)
     }
 
     /// Whether nothing came since it was told or forgotten.
@@ -184,7 +217,8 @@ impl Rate {
     pub(super) fn put_by(&mut self, now: Nanos) {
         if now.saturating_sub(self.since) >= LOT {
             self.since = now;
-            self.old = std::mem::take(&mut self.new);
+            std::mem::swap(&mut self.old, &mut self.new);
+            self.new.clear();
         }
     }
 }
