@@ -198,7 +198,9 @@ impl<'a> Split<'a> {
     }
 
     fn is_of(self, list: &[&str]) -> bool {
-        list.iter().any(|entry| {
+        // Its length tells it from most.
+        let len = self.name.labels().skip(self.below).map(|label| label.len() + 1).sum::<usize>();
+        list.iter().filter(|entry| entry.len() + 1 == len).any(|entry| {
             let mut labels = self.name.labels().skip(self.below);
             entry
                 .split('.')
