@@ -169,6 +169,9 @@ impl Judge<'_> {
 
     fn sweeps(&self, tries: &Tries) -> Vec<Hit> {
         let Limits { fast, swept_hosts, .. } = *self.limits;
+        if tries.list.len() < swept_hosts {
+            return Vec::new();
+        }
         let sweep = |kind| {
             let tries = self.recent(&tries.list, fast, |each| each.aim.kind == kind);
             (tries.len() >= swept_hosts.max(1)).then_some(Hit {
@@ -188,6 +191,9 @@ impl Judge<'_> {
         let Limits { fast, slow, odd_pairs, ack_pairs, .. } = *self.limits;
         let list = &tries.list;
         let mut hits = Vec::new();
+        if list.is_empty() {
+            return hits;
+        }
         // What these break is the rules, whether they are answered or not.
         let scene = Scene::default();
         let odd = Judge { over: true, scene: &scene, ..*self };
