@@ -210,6 +210,16 @@ impl Flaws {
 }
 
 impl<'a> Packet<'a> {
+    /// Of a frame without layers.
+    const EMPTY: Self = Self {
+        path: Path::EMPTY,
+        macs: None,
+        vlan: Vlan::NONE,
+        net: Net::None,
+        inner: None,
+        flaws: Flaws::NONE,
+    };
+
     /// The transport header of what the innermost tunnel carries, or of the frame where there is none, and the captured bytes
     /// behind it; `None` without IP and without a tunnel.
     #[inline]
@@ -227,23 +237,14 @@ const MAX_HEADERS: usize = 64;
 
 /// The layers of a frame of `wire_len` bytes on the wire, of which `data` was captured.
 pub fn decode(link: LinkType, data: &[u8], wire_len: u32) -> Packet<'_> {
-    let mut walk = Walk::new();
-    let mut next = walk.link(link, Span::new(data, wire_len));
-    for _ in 0..MAX_HEADERS {
-        next = match next {
-            Next::End => return walk.finish(),
-            Next::Proto(proto, span) => walk.proto(proto, span),
-            Next::EtherType(kind, span) => walk.ether_type(kind, span),
-            Next::Ip(span) => walk.ip(span),
-            Next::Ipv6(span) => walk.ipv6(span),
-            Next::Eth(span) => walk.eth(span),
-            Next::Llc(span) => walk.llc(span),
-            Next::Ppp(span) => walk.ppp(span),
-            Next::Mpls(span) => walk.mpls(span),
-        };
+    let mut packet = Packet::EMPTY;
+    let mut path = [0; MAX_DEPTH];
+    let mut walk = Walk { packet: &mut packet, path: &mut path, depth: 0 };
+    if !walk.follow(link, Span::new(data, wire_len)) {
+        packet.flaws.add(Flaws::DEPTH);
     }
-    walk.packet.flaws.add(Flaws::DEPTH);
-    walk.finish()
+    packet.path = Path::from_bytes(path);
+    packet
 }
 
 /// What follows a header.
@@ -269,25 +270,32 @@ enum Next<'a> {
 }
 
 /// A walk through a frame, and what it found.
-struct Walk<'a> {
-    packet: Packet<'a>,
+struct Walk<'p, 'a> {
+    packet: &'p mut Packet<'a>,
     /// The path, as [`Path::from_bytes`] takes it.
-    path: [u8; MAX_DEPTH],
+    path: &'p mut [u8; MAX_DEPTH],
     depth: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
+    /// Goes through a frame; `false` if it has too many headers.
     #[inline]
-    fn new() -> Self {
-        let (path, vlan, flaws) = (Path::EMPTY, Vlan::NONE, Flaws::NONE);
-        let packet = Packet { path, macs: None, vlan, net: Net::None, inner: None, flaws };
-        Self { packet, path: [0; MAX_DEPTH], depth: 0 }
-    }
-
-    #[inline]
-    fn finish(mut self) -> Packet<'a> {
-        self.packet.path = Path::from_bytes(self.path);
-        self.packet
+    fn follow(&mut self, link: LinkType, frame: Span<'a>) -> bool {
+        let mut next = self.link(link, frame);
+        for _ in 0..MAX_HEADERS {
+            next = match next {
+                Next::End => return true,
+                Next::Proto(proto, span) => self.proto(proto, span),
+                Next::EtherType(kind, span) => self.ether_type(kind, span),
+                Next::Ip(span) => self.ip(span),
+                Next::Ipv6(span) => self.ipv6(span),
+                Next::Eth(span) => self.eth(span),
+                Next::Llc(span) => self.llc(span),
+                Next::Ppp(span) => self.ppp(span),
+                Next::Mpls(span) => self.mpls(span),
+            };
+        }
+        false
     }
 
     /// Adds a level. Where there is no room it is left out, but the walk goes on: tags in heaps must not hide addresses.

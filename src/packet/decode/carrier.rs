@@ -5,7 +5,7 @@ use super::span::Span;
 use super::tunnel::is_ethernet;
 use super::{Flaws, Next, Walk};
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
     /// IEEE 802.2: service access points and a control field of one or two bytes; then what the destination's names.
     pub(super) fn llc(&mut self, span: Span<'a>) -> Next<'a> {
         const UNNUMBERED: u8 = 3;

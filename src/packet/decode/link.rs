@@ -41,7 +41,7 @@ pub(super) mod ether_type {
 const MAX_802_3: u16 = 1500;
 const MIN_TYPE: u16 = 0x0600;
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
     /// The frame by its link type.
     #[inline]
     pub(super) fn link(&mut self, link: LinkType, span: Span<'a>) -> Next<'a> {

@@ -31,7 +31,7 @@ pub(super) mod proto {
 /// Extension headers that are followed in one IPv6 header.
 const MAX_EXTENSIONS: usize = 16;
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
     /// IPv4, or IPv6, by the version.
     #[inline]
     pub(super) fn ip(&mut self, span: Span<'a>) -> Next<'a> {

@@ -5,7 +5,7 @@ use super::network::proto;
 use super::span::Span;
 use super::{Flaws, Icmp, Net, Next, Ports, Tcp, Transport, Walk};
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
     /// What an IP protocol number names.
     #[inline]
     pub(super) fn proto(&mut self, proto: u8, span: Span<'a>) -> Next<'a> {

@@ -5,7 +5,7 @@ use super::link::ether_type;
 use super::span::Span;
 use super::{Flaws, Net, Next, Walk};
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
     /// Enters a tunnel.
     #[inline]
     pub(super) fn tunnel(&mut self, next: Next<'a>, rest: Span<'a>) -> Next<'a> {

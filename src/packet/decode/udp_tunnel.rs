@@ -47,7 +47,7 @@ impl Kind {
     }
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
     /// What a UDP payload holds, if it is a tunnel. As in tshark the lower port has the say, and a port of a well-known
     /// service is not outvoted.
     #[inline]
