@@ -11,6 +11,9 @@ const FACTS_BYTES: u64 = 32 << 20;
 /// What a flow's facts are taken for, before what they hold: a box and its neighbourhood.
 const FACTS_FRAME: usize = 64;
 
+/// What is booked for a reader that has found nothing and holds nothing.
+const IDLE: usize = FACTS_FRAME + size_of::<FactReader>();
+
 /// What is known of a flow's application, beside its name.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -100,6 +103,9 @@ impl Known {
         }
         let State::Reading(reader) = &mut self.facts else { return };
         let goes_on = reader.take(app, way, payload);
+        if goes_on && self.booked as usize == IDLE && reader.is_idle() {
+            return;
+        }
         let held = if goes_on { size_of::<FactReader>() + reader.kept() } else { size_of::<Facts>() };
         let bytes = FACTS_FRAME + held + extent(reader.facts());
         let has_facts = *reader.facts() != Facts::default();

@@ -1,5 +1,7 @@
 //! The facts kept of a flow: what its first payloads name. Text as in [`text`]; never a secret.
 
+use std::mem::MaybeUninit;
+
 use super::dns::Message;
 use super::tls::{Handshake, Reader};
 use super::{App, Way, ja4, text};
@@ -160,6 +162,12 @@ impl FactReader {
         self.facts
     }
 
+    /// Whether nothing was found, and no hello or request is open.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.open, Open::Nothing) && self.facts == Facts::default()
+    }
+
     /// Bytes held.
     pub fn kept(&self) -> usize {
         match &self.open {
@@ -175,9 +183,9 @@ const FIELDS: usize = 64;
 
 /// Reads a request's header; `true` if it goes on in the next payload.
 fn request(bytes: &[u8], facts: &mut Facts) -> bool {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Partial) => true,
         Ok(httparse::Status::Complete(_)) => {
             let field = |name: &str| {
