@@ -205,7 +205,9 @@ impl Alerts {
 
     /// Forgets which findings are about a flow.
     pub(super) fn forget(&mut self, flow: Place) {
-        self.flows.remove(&flow);
+        if !self.flows.is_empty() {
+            self.flows.remove(&flow);
+        }
     }
 
     /// Closes what was raised an hour or longer ago.
