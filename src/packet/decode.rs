@@ -263,6 +263,8 @@ enum Next<'a> {
     Mpls(Span<'a>),
     /// IPv4 or IPv6, whichever its version says.
     Ip(Span<'a>),
+    /// IPv4, and nothing else (RFC 1122, 3.2.1.1).
+    Ipv4(Span<'a>),
     /// IPv6.
     Ipv6(Span<'a>),
     /// What an IP protocol number names.
@@ -288,6 +290,7 @@ impl<'a> Walk<'_, 'a> {
                 Next::Proto(proto, span) => self.proto(proto, span),
                 Next::EtherType(kind, span) => self.ether_type(kind, span),
                 Next::Ip(span) => self.ip(span),
+                Next::Ipv4(span) => self.ipv4(span),
                 Next::Ipv6(span) => self.ipv6(span),
                 Next::Eth(span) => self.eth(span),
                 Next::Llc(span) => self.llc(span),

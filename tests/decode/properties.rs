@@ -54,6 +54,19 @@ fn tags_in_heaps_do_not_hide_addresses() {
 }
 
 #[test]
+fn another_version_than_the_type_says_has_no_addresses() {
+    let mut six = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x60, 0, 0, 0, 0, 0, 59, 64];
+    six.extend([0xfd; 32]);
+    let packet = decode(LinkType::ETHERNET, &six, six.len() as u32);
+    assert_eq!(packet.path.to_string(), "eth:ip");
+    assert!(matches!(packet.net, Net::None) && packet.flaws.has(Flaws::FIELD));
+    let raw = decode(LinkType::IPV4, &six[14..], 40);
+    assert!(matches!(raw.net, Net::None) && raw.flaws.has(Flaws::FIELD));
+    // Raw IP says its version itself.
+    assert!(matches!(decode(LinkType::RAW, &six[14..], 40).net, Net::Ip(_)));
+}
+
+#[test]
 fn a_tcp_header_is_read_as_far_as_it_was_captured() {
     let frame = segment(40, &[]);
     let tcp = |cut: usize| {

@@ -30,7 +30,7 @@ impl<'a> Walk<'_, 'a> {
         match (dsap, ssap) {
             (0xaa, 0xaa) if informs => self.snap(rest),
             (0x04, _) if informs => self.last(Level::Sna),
-            (0x06, _) if informs => Next::Ip(rest),
+            (0x06, _) if informs => Next::Ipv4(rest),
             (0x42, _) if informs => self.last(Level::Stp),
             (0xe0, _) if informs => self.last(Level::Ipx),
             (0xf0, _) if informs => self.last(Level::Netbios),
@@ -75,7 +75,7 @@ impl<'a> Walk<'_, 'a> {
             Some(&nlpid) => {
                 self.level(Level::Osi);
                 match nlpid {
-                    0xcc => Next::Ip(span.skip(1)),
+                    0xcc => Next::Ipv4(span.skip(1)),
                     0x8e => Next::Ipv6(span.skip(1)),
                     _ => Next::End,
                 }
@@ -111,7 +111,7 @@ impl<'a> Walk<'_, 'a> {
         };
         self.level(Level::Ppp);
         match kind {
-            0x0021 => Next::Ip(rest),
+            0x0021 => Next::Ipv4(rest),
             0x0057 => Next::Ipv6(rest),
             0x0281 | 0x0283 => Next::Mpls(rest),
             // Bridged frames (RFC 3518, 4.2): two bytes, then of type 1 Ethernet.
@@ -144,7 +144,7 @@ impl<'a> Walk<'_, 'a> {
             Some(1) => {
                 self.level(Level::Pwach);
                 match rest.u16(2) {
-                    Some(0x0021) => Next::Ip(rest.skip(4)),
+                    Some(0x0021) => Next::Ipv4(rest.skip(4)),
                     Some(0x0057) => Next::Ipv6(rest.skip(4)),
                     _ => Next::End,
                 }

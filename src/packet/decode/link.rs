@@ -52,7 +52,8 @@ impl<'a> Walk<'_, 'a> {
                 self.level(Level::Raw);
                 self.raw(span)
             }
-            LinkType::IPV4 | LinkType::IPV6 if !span.bytes.is_empty() => self.ip(span),
+            LinkType::IPV4 if !span.bytes.is_empty() => self.ipv4(span),
+            LinkType::IPV6 if !span.bytes.is_empty() => self.ipv6(span),
             LinkType::IPV4 => self.last(Level::Ip),
             LinkType::IPV6 => self.last(Level::Ipv6),
             LinkType::NULL | LinkType::LOOP => self.loopback(link, span),
@@ -86,7 +87,7 @@ impl<'a> Walk<'_, 'a> {
         }
         let rest = span.skip(14);
         match u16::from_be_bytes([t0, t1]) {
-            ether_type::IPV4 => self.ip(rest),
+            ether_type::IPV4 => self.ipv4(rest),
             kind => self.type_or_length(kind, rest),
         }
     }
@@ -114,7 +115,7 @@ impl<'a> Walk<'_, 'a> {
     /// What an EtherType names.
     pub(super) fn ether_type(&mut self, kind: u16, span: Span<'a>) -> Next<'a> {
         match kind {
-            ether_type::IPV4 => Next::Ip(span),
+            ether_type::IPV4 => Next::Ipv4(span),
             ether_type::IPV6 => Next::Ipv6(span),
             ether_type::ARP | ether_type::RARP => self.arp(span),
             ether_type::VLAN | ether_type::QINQ_OLD => self.vlan(Level::Vlan, span),
@@ -252,7 +253,7 @@ impl<'a> Walk<'_, 'a> {
             family => family,
         };
         match family {
-            2 => Next::Ip(rest),
+            2 => Next::Ipv4(rest),
             // AF_INET6 of NetBSD and OpenBSD; of FreeBSD; of Darwin.
             24 | 28 | 30 => Next::Ipv6(rest),
             _ => self.data(rest),

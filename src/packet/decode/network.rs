@@ -36,22 +36,23 @@ impl<'a> Walk<'_, 'a> {
     #[inline]
     pub(super) fn ip(&mut self, span: Span<'a>) -> Next<'a> {
         match span.bytes.first().map(|first| first >> 4) {
-            Some(4) => self.ipv4(span),
             Some(6) => self.ipv6(span),
-            Some(_) => {
-                self.level(Level::Ip);
-                self.packet.flaws.add(Flaws::FIELD);
-                Next::End
-            }
-            None => self.short(span, 20),
+            _ => self.ipv4(span),
         }
     }
 
     /// RFC 791.
     #[inline]
-    fn ipv4(&mut self, span: Span<'a>) -> Next<'a> {
+    pub(super) fn ipv4(&mut self, span: Span<'a>) -> Next<'a> {
+        let Some(&first) = span.bytes.first() else {
+            return self.short(span, 20);
+        };
         self.level(Level::Ip);
-        let Some(&[first, _, l0, l1, i0, i1, f0, f1, ttl, proto, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
+        if first >> 4 != 4 {
+            self.packet.flaws.add(Flaws::FIELD);
+            return Next::End;
+        }
+        let Some(&[_, _, l0, l1, i0, i1, f0, f1, ttl, proto, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
             span.first()
         else {
             return self.short(span, 20);
