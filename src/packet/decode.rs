@@ -13,6 +13,7 @@ mod span;
 mod transport;
 mod tunnel;
 mod udp_tunnel;
+mod wrap;
 
 use super::LinkType;
 use super::addr::{Addr, Mac, Vlan};

@@ -59,7 +59,7 @@ levels! {
     BcpNcp = "bcp_ncp", Bacp = "bacp", Bap = "bap", Cdpcp = "cdpcp", Pweth = "pweth", PwethCw = "pwethcw",
     Pwach = "pwach", Igrp = "igrp", Nhrp = "nhrp", EtherIp = "etherip", IpComp = "ipcomp", Pgm = "pgm", Hip = "hip",
     Erspan = "erspan", Gtpv2 = "gtpv2", GtpPrime = "gtpprime", Ayiya = "ayiya", UdpEncap = "udpencap",
-    LispData = "lisp-data", PnDcp = "pn_dcp",
+    LispData = "lisp-data", PnDcp = "pn_dcp", Cfp = "cfp", Nsh = "nsh", Avsp = "avsp", Msnlb = "msnlb",
 }
 
 // A path's byte holds a level's number and one more.

@@ -53,6 +53,53 @@ fn tags_in_heaps_do_not_hide_addresses() {
     assert!(packet.flaws.has(Flaws::DEPTH) && matches!(packet.net, Net::None));
 }
 
+/// The frame of [`segment`] behind other addresses and what a switch or tap puts before its EtherType.
+fn wrapped(by: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 0x11, 2, 0, 0, 0, 0, 0x12];
+    frame.extend(by);
+    frame.extend([0x81, 0, 0, 7]);
+    frame.extend(&segment(40, &[])[12..]);
+    frame.extend([0; 16]);
+    frame
+}
+
+#[test]
+fn what_wraps_a_frame_hides_neither_its_tag_nor_its_addresses() {
+    let wraps: [(&str, &[u8]); 5] = [
+        ("Arista", &[0xd2, 0x8b, 0, 1, 0, 0x20, 0, 0, 0, 0, 0, 0]),
+        ("MACsec", &[0x88, 0xe5, 0, 0, 0, 0, 0, 1]),
+        ("VN tag", &[0x89, 0x26, 0, 1, 0, 2]),
+        ("802.1BR", &[0x89, 0x3f, 0, 0, 0, 0, 0, 0]),
+        ("HSR", &[0x89, 0x2f, 0, 52, 0, 1]),
+    ];
+    for (name, by) in wraps {
+        let frame = wrapped(by);
+        let packet = decode(LinkType::ETHERNET, &frame, frame.len() as u32);
+        assert_eq!((packet.vlan.outer, packet.vlan.inner), (7, 0), "{name}");
+        assert_eq!(packet.macs.unwrap().src.to_string(), "02:00:00:00:00:12", "{name}");
+        let Net::Ip(ip) = packet.net else { panic!("{name}: {packet:?}") };
+        assert_eq!((ip.src.to_string(), ip.payload_len), ("10.0.0.1".to_owned(), 0), "{name}");
+        assert!(matches!(ip.transport, Transport::Tcp(_)), "{name}");
+    }
+}
+
+#[test]
+fn of_fabric_path_the_frame_within_counts() {
+    let mut frame = vec![2, 0, 0, 0, 0, 0x11, 2, 0, 0, 0, 0, 0x12, 0x89, 0x03, 0x40, 0x20];
+    let mut within = segment(40, &[]);
+    within.splice(12..12, [0x81, 0, 0, 7]);
+    frame.extend(&within);
+    let packet = decode(LinkType::ETHERNET, &frame, frame.len() as u32);
+    assert_eq!(packet.path.to_string(), "cfp:eth:vlan:ip:tcp");
+    assert_eq!((packet.vlan.outer, packet.vlan.inner), (7, 0));
+    let macs = packet.macs.unwrap();
+    assert_eq!([macs.src, macs.dst].map(|mac| mac.to_string()), ["02:00:00:00:00:02", "02:00:00:00:00:01"]);
+    assert!(matches!(packet.net, Net::Ip(_)));
+    // Cut before its addresses, nothing is known of it but the switches.
+    let cut = decode(LinkType::ETHERNET, &frame[..20], frame.len() as u32);
+    assert!(cut.flaws.has(Flaws::CUT) && matches!(cut.net, Net::None));
+}
+
 #[test]
 fn another_version_than_the_type_says_has_no_addresses() {
     let mut six = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x60, 0, 0, 0, 0, 0, 59, 64];

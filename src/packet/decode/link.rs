@@ -30,11 +30,14 @@ pub(super) mod ether_type {
     pub(in super::super) const ERSPAN: u16 = 0x88be;
     pub(in super::super) const WAPI: u16 = 0x88c7;
     pub(in super::super) const MACSEC: u16 = 0x88e5;
+    pub(in super::super) const FABRIC_PATH: u16 = 0x8903;
     pub(in super::super) const VN_TAG: u16 = 0x8926;
     pub(in super::super) const HSR: u16 = 0x892f;
     pub(in super::super) const E_TAG: u16 = 0x893f;
+    pub(in super::super) const NSH: u16 = 0x894f;
     pub(in super::super) const LOOP: u16 = 0x9000;
     pub(in super::super) const QINQ_OLD: u16 = 0x9100;
+    pub(in super::super) const ARISTA: u16 = 0xd28b;
 }
 
 /// The largest length field of an 802.3 frame; above `MIN_TYPE` it is a type.
@@ -130,9 +133,12 @@ impl<'a> Walk<'_, 'a> {
             ether_type::VN_TAG => self.tag(Level::Vntag, 4, span),
             ether_type::E_TAG => self.tag(Level::Etag, 6, span),
             ether_type::HSR => self.tag(Level::Hsr, 4, span),
-            // Of both, what follows is known to be bytes.
+            // What follows is known to be bytes.
             ether_type::LOOP => self.opaque(Level::Loop, span.skip(6)),
-            ether_type::MACSEC => self.opaque(Level::Macsec, span.skip(6)),
+            ether_type::MACSEC => self.macsec(span),
+            ether_type::FABRIC_PATH => self.fabric_path(span),
+            ether_type::NSH => self.nsh(span),
+            ether_type::ARISTA => self.arista(span),
             _ => match Level::of_ether_type(kind) {
                 Some(level) => self.last(level),
                 None => self.data(span),
@@ -168,14 +174,22 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    /// Notes the id of the `tag`th tag. The frame's own tags lie right behind its first header.
+    /// Notes the id of the `tag`th level. The frame's own tags lie right behind its first header and what wraps it.
     fn note_vlan(&mut self, tag: usize, id: u16) {
+        let tag = if tag > 1 { tag - self.wraps() } else { tag };
         let vlan = &mut self.packet.vlan;
         match tag {
             1 => vlan.outer = id,
             2 if vlan.inner == 0 => vlan.inner = id,
             _ => {}
         }
+    }
+
+    /// How many of the levels wrap a frame that they are not part of.
+    fn wraps(&self) -> usize {
+        const WRAPS: [Level; 6] =
+            [Level::Cfp, Level::Avsp, Level::Macsec, Level::Vntag, Level::Etag, Level::Hsr];
+        self.path.iter().filter(|byte| WRAPS.iter().any(|level| level.to_byte() == **byte)).count()
     }
 
     /// Another tag of `len` bytes before an EtherType.
@@ -296,6 +310,7 @@ impl Level {
             0x809b => Self::Llap,
             0x80f3 => Self::Aarp,
             0x8137 => Self::Ipx,
+            0x886f => Self::Msnlb,
             0x8808 => Self::MacControl,
             0x887b => Self::Homeplug,
             0x8899 => Self::Realtek,

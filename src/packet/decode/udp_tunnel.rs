@@ -2,6 +2,7 @@
 //! IPsec behind address translation.
 
 use super::super::level::Level;
+use super::link::ether_type;
 use super::span::Span;
 use super::tunnel::{is_ethernet, is_ip};
 use super::{Next, Ports, Walk};
@@ -100,6 +101,7 @@ impl<'a> Walk<'_, 'a> {
             Some(1) => self.carried(8, span, Next::Ip),
             Some(2) => self.carried(8, span, Next::Ipv6),
             Some(3) => self.carried(8, span, Next::Eth),
+            Some(4) => self.carried(8, span, |rest| Next::EtherType(ether_type::NSH, rest)),
             _ => self.control(span),
         }
     }
