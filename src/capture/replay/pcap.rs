@@ -43,7 +43,11 @@ impl Reader {
             return Err(Problem::Unsupported("it ends within its file header".to_owned()));
         };
         // Bytes 4 and 5 are the major version, 6 and 7 the minor.
-        let minor = if big_endian { versions & 0xffff } else { versions >> 16 };
+        let (major, minor) = (versions >> 16, versions & 0xffff);
+        let (major, minor) = if big_endian { (major, minor) } else { (minor, major) };
+        if major < 2 {
+            return Err(Problem::Unsupported(format!("it is PCAP of version {major}.{minor}, known is 2")));
+        }
         let link = u16::try_from(network & 0x03ff_ffff)
             .map_err(|_| Problem::Unsupported(format!("its link type is {network:#x}")))?;
         input.take(FILE_HEADER);

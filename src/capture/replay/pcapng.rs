@@ -195,9 +195,11 @@ impl Reader {
     }
 
     fn section(&mut self, body: &[u8]) -> Result<(), Problem> {
-        let major = self.half(body, 4).ok_or_else(|| Problem::cut_block("section header"))?;
-        if major != 1 {
-            return Err(Problem::Damaged(format!("a section is of version {major}, known is 1")));
+        let version = self.half(body, 4).zip(self.half(body, 6));
+        let (major, minor) = version.ok_or_else(|| Problem::cut_block("section header"))?;
+        // 1.2 is what some write and means 1.0.
+        if !matches!((major, minor), (1, 0 | 2)) {
+            return Err(Problem::Damaged(format!("a section is of version {major}.{minor}, known is 1.0")));
         }
         self.interfaces.clear();
         Ok(())

@@ -290,7 +290,14 @@ fn damage_is_told_once_with_its_place_behind_the_packets_before_it() {
         bytes[second_packet + at..][..4].copy_from_slice(&value.to_le_bytes());
         bytes
     };
+    let version = |at: usize, value: u8| {
+        let mut bytes = sound_pcapng();
+        bytes[at] = value;
+        bytes
+    };
     for (bytes, packets, offset, text) in [
+        (version(12, 2), 0, 0, "of version 2.0"),
+        (version(14, 1), 0, 0, "of version 1.1"),
         (long, 2, 136, "a packet of 262145 bytes"),
         (damaged(4, 8), 1, second_packet, "length as 8"),
         (damaged(4, 77), 1, second_packet, "length as 77"),
@@ -323,6 +330,13 @@ fn damaged_gzip_is_told_behind_the_packets_before_it() {
 }
 
 #[test]
+fn a_section_of_version_1_2_is_one_of_1_0() {
+    let mut bytes = sound_pcapng();
+    bytes[14] = 2;
+    assert_eq!(read(&bytes).0, read(&sound_pcapng()).0);
+}
+
+#[test]
 fn too_many_interfaces_are_refused() {
     let interface = LITTLE.interface(1, 0, None, 0);
     let bytes = [LITTLE.section(), interface.repeat(20_000)].concat();
@@ -344,6 +358,8 @@ fn what_is_no_capture_is_named() {
         (vec![1, 2], "too short"),
         (LITTLE.pcap_header(0xa1b2_34cd, 4, 1), "private kind"),
         (LITTLE.pcap_header(0xa1b2_c3d4, 4, 0x2_0000), "link type is 0x20000"),
+        ([BIG.words(&[0xa1b2_c3d4, 0x0001_0004]), vec![0; 16]].concat(), "PCAP of version 1.4"),
+        ([LITTLE.words(&[0xa1b2_c3d4, 0x0004_0001]), vec![0; 16]].concat(), "PCAP of version 1.4"),
         (sound_pcap()[..20].to_vec(), "within its file header"),
     ] {
         let shown = open(&bytes).unwrap_err().to_string();
