@@ -331,6 +331,16 @@ impl Import {
         self.end
     }
 
+    /// What there is to say of a file that was cut within a record; none of one that was not.
+    pub fn cut(&self) -> Option<String> {
+        match self.end {
+            Some(End::Cut { offset }) => {
+                Some(format!("{}: cut within the record at byte {offset}", self.path.display()))
+            }
+            _ => None,
+        }
+    }
+
     /// Packets so far whose stamp lay outside of 1970 to 2106.
     pub fn clamped(&self) -> u64 {
         self.clamped

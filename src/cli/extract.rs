@@ -16,7 +16,7 @@ use super::table::counted;
 use super::time::RangeArgs;
 use super::{Context, read_ledger};
 use crate::capture::filter::Filter;
-use crate::capture::replay::{End as ImportEnd, Import};
+use crate::capture::replay::Import;
 use crate::index::query as index;
 use crate::index::view::Viewer;
 use crate::packet::{Frame, LinkType, MAX_SNAPLEN, Place, Precision};
@@ -382,12 +382,7 @@ fn copy_foreign(file: u64, path: &Path, take: &mut Take<'_>) -> Result<Option<St
             Err(error) => return Ok(Some(error.to_string())),
         }
     }
-    Ok(match import.end() {
-        Some(ImportEnd::Cut { offset }) => {
-            Some(format!("{}: cut within the record at byte {offset}", path.display()))
-        }
-        _ => None,
-    })
+    Ok(import.cut())
 }
 
 /// A pcapng file tells of its interfaces as it goes on, so it is read to its end; damage is told when it is copied.

@@ -15,7 +15,7 @@ use super::from_flows::FromFlows;
 use super::query::Reader as Index;
 use super::summaries::Sizes;
 use super::view::{View, ViewError, Viewer};
-use crate::capture::replay::{End as ImportEnd, Import, ImportError};
+use crate::capture::replay::{Import, ImportError};
 use crate::flow::summary::{Encoded, Merged, Probe, Summariser, Summary, SummaryLimits, Wanted};
 use crate::packet::decode::decode;
 use crate::packet::{Frame, LinkType, Nanos, Precision};
@@ -433,13 +433,7 @@ impl<'a> Answer<'a> {
                 Err(error) => break Some(error.to_string()),
             }
         };
-        let cut = match import.end() {
-            Some(ImportEnd::Cut { offset }) => {
-                Some(format!("{}: cut within the record at byte {offset}", path.display()))
-            }
-            _ => None,
-        };
-        if let Some(wrong) = failed.or(cut) {
+        if let Some(wrong) = failed.or_else(|| import.cut()) {
             self.analysis.damaged = true;
             self.analysis.notes.push(wrong);
         }

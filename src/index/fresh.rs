@@ -94,11 +94,8 @@ impl<S: Sink> Fresh<'_, S> {
                     offset += (RECORD_HEADER + packet.frame.data.len()) as u64;
                     self.packet(packet.link, place, &packet.frame, packet.precision);
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    self.notes.push(error.to_string());
-                    break;
-                }
+                Ok(None) => return self.notes.extend(import.cut()),
+                Err(error) => return self.notes.push(error.to_string()),
             }
         }
     }
