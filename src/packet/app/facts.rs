@@ -178,7 +178,7 @@ impl FactReader {
     }
 }
 
-/// Header fields of a request that are looked at; one with more is not read.
+/// Header fields of a request that are looked at; one with more is read line by line.
 const FIELDS: usize = 64;
 
 /// Reads a request's header; `true` if it goes on in the next payload.
@@ -196,8 +196,29 @@ fn request(bytes: &[u8], facts: &mut Facts) -> bool {
             facts.user_agent = field("User-Agent");
             false
         }
-        Err(_) => false,
+        Err(_) => odd_request(bytes, facts),
     }
+}
+
+/// Reads a request's header that breaks the grammar, as those of scanners and exploits do: a field is a line that begins with its
+/// name. `true` if the header goes on in the next payload.
+fn odd_request(bytes: &[u8], facts: &mut Facts) -> bool {
+    let mut lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    let is_whole = lines.next().is_some();
+    if is_whole {
+        let field = |name: &str| {
+            let found = head.iter().skip(1).find_map(|line| {
+                let (field, value) = line.split_at_checked(name.len())?;
+                let value = value.strip_prefix(b":")?.trim_ascii();
+                (field.eq_ignore_ascii_case(name.as_bytes()) && !value.is_empty()).then_some(value)
+            });
+            found.map(text::kept)
+        };
+        facts.http_host = field("Host");
+        facts.user_agent = field("User-Agent");
+    }
+    !is_whole
 }
 
 #[cfg(test)]

@@ -39,6 +39,24 @@ fn a_request_gives_host_and_agent_also_in_pieces() {
 }
 
 #[test]
+fn a_request_that_breaks_the_grammar_gives_host_and_agent_too() {
+    let fields =
+        "Odd: \0\x01\r\nHostname: no\r\nuser-agent:curl/8\r\nHost:  example.org \r\n\r\nHost: body\r\n\r\n";
+    let many: String = (0..FIELDS).map(|n| format!("X-{n}: 1\r\n")).collect();
+    for head in
+        ["GET / HTTP/1.0\r\n", "GET /a;cat /etc/passwd| HTTP/1.1\r\n", &format!("GET / HTTP/1.1\r\n{many}")]
+    {
+        let bytes = [head, fields].concat();
+        let end = bytes.find("Host: body").unwrap();
+        for cut in 1..end {
+            let facts = facts(Level::Http, WAY, &[&bytes.as_bytes()[..cut], &bytes.as_bytes()[cut..]]);
+            assert_eq!(facts.http_host.as_deref(), Some("example.org"), "{head} {cut}");
+            assert_eq!(facts.user_agent.as_deref(), Some("curl/8"), "{head} {cut}");
+        }
+    }
+}
+
+#[test]
 fn the_first_name_asked_is_kept() {
     let dns = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03org\0\0\x01\0\x01";
     let udp = Way { proto: 17, dst_port: 53, ..WAY };
