@@ -3,8 +3,11 @@
 use super::Way;
 use crate::packet::level::Level;
 
-/// What the ports of a payload claim: the responder's port first, then the originator's if it is the lower one, as in a
-/// flow whose beginning was not seen.
+/// The first port behind those that IANA calls system ports.
+const SYSTEM: u16 = 1024;
+
+/// What the ports of a payload claim: the responder's port first, then the originator's if it is the lower one or a system
+/// port, as in a flow whose beginning was not seen and in answers that a forged request had sent to somebody else.
 #[inline]
 pub(super) fn claim(way: Way) -> Option<Level> {
     let (orig, resp) =
@@ -15,7 +18,7 @@ pub(super) fn claim(way: Way) -> Option<Level> {
         132 => of_sctp,
         _ => return None,
     };
-    of(resp).or_else(|| if orig < resp { of(orig) } else { None })
+    of(resp).or_else(|| if orig < resp || orig < SYSTEM { of(orig) } else { None })
 }
 
 fn of_tcp(port: u16) -> Option<Level> {
@@ -111,7 +114,7 @@ fn of_udp(port: u16) -> Option<Level> {
         2222 | 44818 => Level::Enip,
         3222 => Level::Glbp,
         3478 | 3479 => Level::Stun,
-        3784 | 3785 | 4784 => Level::Bfd,
+        3784 | 3785 | 4784 | 6784 => Level::Bfd,
         4500 => Level::UdpEncap,
         5060 => Level::Sip,
         5353 => Level::Mdns,

@@ -25,6 +25,8 @@ fn by_hand() -> Vec<(Way, &'static str, Vec<u8>)> {
     wireguard[..4].copy_from_slice(&[1, 0, 0, 0]);
     let mut quic = vec![0; 1200];
     quic[..6].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8]);
+    let mut greased = quic.clone();
+    greased[1..5].copy_from_slice(&[0x1a, 0xfa, 0x0a, 0x5a]);
     let mut isakmp = vec![1; 28];
     isakmp[16..28].copy_from_slice(&[1, 0x10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 28]);
     let mut bgp = vec![0xff; 19];
@@ -97,6 +99,7 @@ fn by_hand() -> Vec<(Way, &'static str, Vec<u8>)> {
         (TCP, "resp", b"*1\r\n$4\r\nPING\r\n".to_vec()),
         (UDP, "dhcp", dhcp),
         (UDP, "ntp", ntp),
+        (UDP, "quic", greased),
         (UDP, "quic", quic),
         (UDP, "isakmp", isakmp),
         (UDP, "dns", dns.to_vec()),
@@ -154,6 +157,17 @@ fn a_banner_that_two_protocols_have_goes_by_the_port() {
     assert_eq!(told(TCP, b"220 ready\r\n"), None);
     // A flow whose beginning was not seen has its server as originator.
     assert_eq!(told(way(6, 21, 50_001), b"220 ready\r\n"), Some(("ftp", Basis::Payload)));
+}
+
+#[test]
+fn an_answer_to_a_forged_request_goes_by_the_port_it_comes_from() {
+    // NTP's list of its clients, sent to somebody's port 80.
+    let list = [&[0x97, 0, 3, 42, 0, 5, 0, 72][..], &[0; 360]].concat();
+    assert_eq!(told(way(17, 123, 80), &list), Some(("ntp", Basis::Payload)));
+    assert_eq!(told(way(17, 50_123, 80), &list), None);
+    // Bidirectional forwarding detection on a member link (RFC 7130, 3.2).
+    let bfd = b"\x20\x60\x03\x18\x0d\xe6\x08\x37\0\0\0\0\0\x0f\x42\x40\0\x04\x93\xe0\0\x04\x93\xe0";
+    assert_eq!(told(way(17, 51_255, 6784), bfd), Some(("bfd", Basis::Payload)));
 }
 
 #[test]

@@ -302,6 +302,8 @@ fn is_quic(p: &[u8]) -> bool {
     let Some(version) = be32(p, 1) else { return false };
     let is_version = match version {
         1 | 0x6b33_43cf => true,
+        // Of no protocol: it asks for the versions that the server knows (RFC 9000, 15).
+        version if version & 0x0f0f_0f0f == 0x0a0a_0a0a => true,
         0 => p.len() >= 11 && p.len() % 2 == 1,
         // Drafts, Google's and Facebook's.
         _ => {

@@ -5,7 +5,7 @@ use super::super::level::Level;
 use super::span::Span;
 use super::{Flaws, Macs, Next, Walk};
 
-impl<'a> Walk<'a> {
+impl<'a> Walk<'_, 'a> {
     /// Cisco FabricPath: addresses of switches, an EtherType, a tag of two bytes, and then the frame that counts.
     pub(super) fn fabric_path(&mut self, span: Span<'a>) -> Next<'a> {
         let rest = span.skip(2);
