@@ -239,8 +239,8 @@ fn sql_answers_as_jq_does() {
     assert!(flow_files >= 6, "each run seals one, some may rotate: {flow_files}");
 
     // Every record once, in the order of the files, whatever is asked of it.
-    let keys =
-        ["flow_id", "part", "start", "end", "src_ip", "src_port", "dst_ip", "app", "orig_bytes", "sni"];
+    let keys: Vec<_> =
+        "flow_id part start end src_ip src_port dst_ip app app_basis orig_bytes sni alpn http_host user_agent".split(' ').collect();
     let fields: Vec<_> = keys.iter().map(|key| format!("{key}: .{key}")).collect();
     let every = sql(dir.path(), &format!("SELECT {} FROM flows", keys.join(", ")));
     assert_eq!(every, jq(dir.path(), &["--json"], &format!("{{{}}}", fields.join(", "))));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{FlowKey, Numbers};
 use super::tcp::ConnState;
 use crate::packet::addr::{Addr, Mac, Vlan};
+use crate::packet::app::Basis;
 use crate::packet::{Nanos, Place};
 
 /// Why a record was written, as IPFIX's flowEndReason.
@@ -185,6 +186,9 @@ pub struct FlowRecord {
     /// Application protocol, by tshark's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<Cow<'static, str>>,
+    /// How it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_basis: Option<Basis>,
     /// Packets that the originator sent.
     pub orig_packets: u64,
     /// Their bytes on the wire, whole frames.
@@ -224,9 +228,15 @@ pub struct FlowRecord {
     /// Server name that the TLS client asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
+    /// The application protocol that the TLS client named first (ALPN). What the server chose is encrypted since TLS 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<String>,
     /// HTTP `Host` of the first request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_host: Option<String>,
+    /// HTTP `User-Agent` of the first request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
     /// The first DNS name asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_query: Option<String>,

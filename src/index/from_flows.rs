@@ -68,7 +68,11 @@ fn summary(records: &[FlowRecord]) -> Summary {
         talk.orig += by_orig;
         talk.resp += by_resp;
         (talk.first, talk.last) = (talk.first.min(record.start), talk.last.max(record.end));
-        talk.app = talk.app.or_else(|| Some((Level::from_name(record.app.as_deref()?)?, Basis::Port)));
+        let app = record.app.as_deref().and_then(Level::from_name);
+        let told = app.map(|app| (app, record.app_basis.unwrap_or(Basis::Port)));
+        if talk.app.map(|(_, basis)| basis) < told.map(|(_, basis)| basis) {
+            talk.app = told;
+        }
     }
     summary.protocols = rows(protocols);
     summary.endpoints = rows(endpoints);

@@ -122,9 +122,7 @@ impl Known {
 /// Bytes that facts hold beside themselves.
 fn extent(facts: &Facts) -> usize {
     let Facts { sni, alpn, ja4, http_host, user_agent, dns_query } = facts;
-    let texts = [sni, ja4, http_host, user_agent, dns_query];
-    let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
-    texts + alpn.iter().map(|name| size_of::<Box<str>>() + name.len()).sum::<usize>()
+    [sni, alpn, ja4, http_host, user_agent, dns_query].into_iter().flatten().map(|text| text.len()).sum()
 }
 
 impl Flow {
@@ -162,14 +160,14 @@ impl Flow {
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
         let facts = Facts {
             sni: text(&record.sni),
+            alpn: text(&record.alpn),
             http_host: text(&record.http_host),
+            user_agent: text(&record.user_agent),
             dns_query: text(&record.dns_query),
             ja4: text(&record.ja4),
-            ..Facts::default()
         };
-        // How it was told is in no record.
         let app = record.app.as_deref().and_then(Level::from_name);
-        self.app = app.map(|app| (app, Basis::Payload));
+        self.app = app.map(|app| (app, record.app_basis.unwrap_or(Basis::Payload)));
         self.inner.known.told = app.is_some();
         if facts != Facts::default() {
             self.inner.known.facts = State::Read(Box::new(facts));

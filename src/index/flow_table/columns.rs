@@ -13,8 +13,8 @@ use crate::store::facts::rfc3339;
 type Get = for<'r> fn(&'r FlowRecord) -> ToSqlOutput<'r>;
 
 /// The keys of a flow record, in their order.
-pub const KEYS: [&str; 39] = {
-    let mut keys = [""; 39];
+pub const KEYS: [&str; 42] = {
+    let mut keys = [""; 42];
     let mut at = 0;
     while at < keys.len() {
         keys[at] = COLUMNS[at].0;
@@ -24,7 +24,7 @@ pub const KEYS: [&str; 39] = {
 };
 
 /// Name, declared type (numbers compare as numbers by it), and how it is read.
-const COLUMNS: [(&str, &str, Get); 41] = [
+const COLUMNS: [(&str, &str, Get); 44] = [
     ("flow_id", "TEXT", |r| text(&r.flow_id)),
     ("part", "INTEGER", |r| r.part.into()),
     ("final", "INTEGER", |r| r.last_part.into()),
@@ -47,6 +47,7 @@ const COLUMNS: [(&str, &str, Get); 41] = [
     ("icmp_type", "INTEGER", |r| maybe(r.icmp_type)),
     ("icmp_code", "INTEGER", |r| maybe(r.icmp_code)),
     ("app", "TEXT", |r| maybe_text(r.app.as_deref())),
+    ("app_basis", "TEXT", |r| r.app_basis.map_or(Null.into(), |basis| word(&basis))),
     ("orig_packets", "INTEGER", |r| count(r.orig_packets)),
     ("orig_bytes", "INTEGER", |r| count(r.orig_bytes)),
     ("resp_packets", "INTEGER", |r| count(r.resp_packets)),
@@ -63,7 +64,9 @@ const COLUMNS: [(&str, &str, Get); 41] = [
     ("max_ttl", "INTEGER", |r| r.max_ttl.into()),
     ("end_reason", "TEXT", |r| word(&r.end_reason)),
     ("sni", "TEXT", |r| maybe_text(r.sni.as_deref())),
+    ("alpn", "TEXT", |r| maybe_text(r.alpn.as_deref())),
     ("http_host", "TEXT", |r| maybe_text(r.http_host.as_deref())),
+    ("user_agent", "TEXT", |r| maybe_text(r.user_agent.as_deref())),
     ("dns_query", "TEXT", |r| maybe_text(r.dns_query.as_deref())),
     ("ja4", "TEXT", |r| maybe_text(r.ja4.as_deref())),
     ("findings", "TEXT", |r| if r.findings.is_empty() { Null.into() } else { json(&r.findings) }),

@@ -17,11 +17,11 @@ fn full() -> Value {
         "start": "2024-12-31T14:30:52.000000001Z", "end": "2024-12-31T14:30:53.500000000Z",
         "src_ip": "10.0.0.1", "src_port": 1234, "dst_ip": "2001:db8::1", "dst_port": 443,
         "src_mac": "02:00:5e:10:00:01", "dst_mac": "02:00:5e:10:00:02", "vlan": [100, 200], "proto": 6,
-        "transport": "tcp", "icmp_type": 8, "icmp_code": 1, "app": "tls", "orig_packets": 11, "orig_bytes": 12,
+        "transport": "tcp", "icmp_type": 8, "icmp_code": 1, "app": "tls", "app_basis": "payload", "orig_packets": 11, "orig_bytes": 12,
         "resp_packets": 13, "resp_bytes": 14, "orig_payload_bytes": 15, "resp_payload_bytes": 16,
         "missed_bytes": 17, "conn_state": "SF", "history": "ShADadFf", "orig_tcp_flags": 27,
         "resp_tcp_flags": 26, "rtt_us": 18, "min_ttl": 63, "max_ttl": 64, "end_reason": "end",
-        "sni": "a.example", "http_host": "b.example", "dns_query": "c.example", "ja4": "t13d", "findings": ["f1", "f2"],
+        "sni": "a.example", "alpn": "h2", "http_host": "b.example", "user_agent": "curl/8", "dns_query": "c.example", "ja4": "t13d", "findings": ["f1", "f2"],
         "captures": [[7, 24, 90], [8, 24, 24]]
     }"##,
     )

@@ -12,8 +12,8 @@ use crate::packet::level::Level;
 pub struct Facts {
     /// Server name that a TLS client asked for.
     pub sni: Option<Box<str>>,
-    /// Application protocols that it offered, as sent; at most [`Facts::MAX_ALPN`].
-    pub alpn: Vec<Box<str>>,
+    /// The application protocol that it offered first, those left out that are sent to be ignored (RFC 8701).
+    pub alpn: Option<Box<str>>,
     /// JA4 fingerprint of the client's hello.
     pub ja4: Option<Box<str>>,
     /// HTTP `Host` of the first request.
@@ -22,11 +22,6 @@ pub struct Facts {
     pub user_agent: Option<Box<str>>,
     /// The first name asked of DNS, mDNS, LLMNR or NBNS.
     pub dns_query: Option<Box<str>>,
-}
-
-impl Facts {
-    /// The most application protocols kept.
-    pub const MAX_ALPN: usize = 16;
 }
 
 /// Payloads that are looked at before a flow is held to have no facts.
@@ -108,7 +103,7 @@ impl FactReader {
             {
                 found = true;
                 facts.sni = hello.server_name.map(text::kept);
-                facts.alpn = hello.alpn.iter().take(Facts::MAX_ALPN).map(|name| text::kept(name)).collect();
+                facts.alpn = hello.protocol().map(text::kept);
                 facts.ja4 = Some(ja4::of_tcp(&hello));
             }
         });

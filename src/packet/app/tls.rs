@@ -145,6 +145,12 @@ impl<'a> ClientHello<'a> {
         Some(hello)
     }
 
+    /// The application protocol offered first, none of those that are sent to be ignored (RFC 8701: two like bytes).
+    pub fn protocol(&self) -> Option<&'a [u8]> {
+        let is_grease = |name: &[u8]| name.try_into().is_ok_and(|two| is_grease(u16::from_be_bytes(two)));
+        self.alpn.iter().copied().find(|name| !name.is_empty() && !is_grease(name))
+    }
+
     /// The best version offered.
     pub fn version(&self) -> u16 {
         self.versions
