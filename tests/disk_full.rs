@@ -83,6 +83,13 @@ impl Bench {
         let causes = ["nic", "kernel", "queue", "write"].map(|cause| (cause, lost(&list, cause)));
         let lost: u64 = causes.iter().map(|(_, lost)| lost).sum();
         assert_eq!(written + lost, sent, "{written} written, lost {causes:?}");
+        for form in [&["--json", "--limit", "1"][..], &["--sql", "SELECT count(*) FROM flows"]] {
+            let said = support::service::ask(&self.data(), &[&["flows"], form].concat()).ok().stderr;
+            let told =
+                said.strip_prefix("tapkeep: note: ").and_then(|said| said.split_once(" packets lost while"));
+            let told = told.map_or(0, |(told, _)| told.replace(',', "").parse().unwrap());
+            assert_eq!(told, lost, "{said}");
+        }
         assert_list_is_right(&self.data());
         assert_eq!(captures::names(&self.data(), ".part"), Vec::<String>::new());
         list

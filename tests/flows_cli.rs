@@ -639,6 +639,21 @@ fn nothing_found_says_why_and_damage_is_told() {
 }
 
 #[test]
+fn the_head_says_from_when_to_when_and_nothing_is_said_of_what_misses_nothing() {
+    let Some(corpora) = corpora() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    record(dir.path(), &[corpora.join("mix-office.pcap")]);
+    for args in [&[][..], &["--json"], &["--csv"], &["--sql", "SELECT count(*) FROM flows"]] {
+        assert_eq!(flows(dir.path(), args).ok().stderr, "", "{args:?}");
+    }
+    for (args, to) in [(&[][..], "20:20:49"), (&["--until", "2013-05-02T20:20:40Z"], "20:20:40")] {
+        let head = flows(dir.path(), args).text().lines().next().unwrap().to_owned();
+        let ends = format!(" flow records, 2013-05-02 20:20:33 to 2013-05-02 {to}; times in UTC");
+        assert!(head.ends_with(&ends), "{head}");
+    }
+}
+
+#[test]
 fn the_queries_of_the_docs_work_as_printed() {
     let Some(corpora) = corpora() else { return };
     let dir = tempfile::tempdir().unwrap();

@@ -337,3 +337,18 @@ fn hostile_files_do_no_harm() {
     ordeal(&files, &REPLAY);
     ordeal(&files, &EXTRACT);
 }
+
+/// What a finding in a file from elsewhere says of its packets is a command that gives them.
+#[test]
+fn a_finding_elsewhere_ends_with_the_command_for_its_packets() {
+    let Some(corpora) = corpora() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let scan = dir.path().join("it's a scan.pcap");
+    std::fs::copy(corpora.join("atk-portscan-plc.pcap"), &scan).unwrap();
+    let told =
+        ask(dir.path(), &["suspicious", scan.to_str().unwrap(), "--detector", "port_scan"]).ok().text();
+    let command = told.lines().find_map(|line| line.trim().strip_prefix("packets tapkeep ")).unwrap();
+    let script = format!("{TAPKEEP} {command} | tcpdump -nr - 2>/dev/null | wc -l");
+    let packets: u64 = run(Command::new("bash").args(["-c", &script])).ok().text().trim().parse().unwrap();
+    assert!(packets >= 10, "{command}: {packets}");
+}

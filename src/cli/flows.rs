@@ -2,6 +2,7 @@
 
 mod csv;
 mod follow;
+mod reach;
 mod sql;
 
 use std::cmp::Reverse;
@@ -30,6 +31,7 @@ use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs::RealFs;
+use reach::Reach;
 
 /// What `flows` is asked.
 #[derive(Debug, Args)]
@@ -98,10 +100,11 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
         begun: if let [one] = &args.flow[..] { index::flows::place_of(one) } else { None },
         without: HashSet::new(),
     };
+    let reach = if args.files.is_empty() { Reach::of(range, context) } else { Reach::default() };
     let mut answer = Answer::new(args, range, out);
     answer.begin()?;
     let look = gather(args, &question, context, &mut answer)?;
-    let (matched, folded) = answer.finish()?;
+    let (matched, folded) = answer.finish(&reach)?;
     for note in &look.notes {
         out.note(note);
     }
@@ -113,6 +116,9 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
             "{} of one packet were only counted (flows.fold)",
             counted(folded, "more flow")
         ));
+    }
+    if let Some(missing) = reach.missing() {
+        out.note(missing);
     }
     Ok(match matched {
         _ if look.damaged => Exit::Damaged,
@@ -287,14 +293,15 @@ impl<'a> Answer<'a> {
     }
 
     /// Prints what was kept; tells how many records fitted, and how many flows were only counted.
-    fn finish(mut self) -> Result<(u64, u64)> {
+    fn finish(mut self, reach: &Reach) -> Result<(u64, u64)> {
         let records: Vec<_> = std::mem::take(&mut self.largest).into_values().rev().collect();
         if self.args.json || self.args.csv {
             records.iter().try_for_each(|record| self.print(record))?;
         } else if self.matched > 0 {
             let now = RealClock.now().wall;
             let zone = zone_name(now, &Local, std::env::var("TZ").ok());
-            self.out.line(format_args!("{}; times in {zone}", counted(self.matched, "flow record")))?;
+            let matched = counted(self.matched, "flow record");
+            self.out.line(format_args!("{matched}{}; times in {zone}", reach.head()))?;
             self.out.table(&table(&records))?;
             if (records.len() as u64) < self.matched {
                 let (shown, all) = (count(records.len() as u64), count(self.matched));

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use super::filter::{Ends, FilterArgs};
+use super::suspicious::is_own;
 use super::{Context, read_ledger, settings};
 use crate::detect::Finding;
 use crate::detect::stream::Sink;
@@ -86,8 +87,7 @@ impl Selection {
         if args.flow.is_empty() && args.finding.is_empty() {
             return Ok(selection);
         }
-        let foreign =
-            files.iter().any(|file| file.exists() && file.components().count() > 0 && !is_bare(file));
+        let foreign = files.iter().any(|file| file.exists() && !is_own(file, layout));
         let mut wanted = Wanted { args, records: Vec::new(), findings: BTreeMap::new() };
         if foreign {
             let settings = settings::analysis(&context.loaded.config).stream;
@@ -200,10 +200,6 @@ impl Selection {
         let named = self.keys.is_empty() && self.found.is_empty();
         (named || by_flow || by_finding) && fits(&self.filter, &packet, key)
     }
-}
-
-fn is_bare(file: &std::path::Path) -> bool {
-    file.to_str().is_some_and(|name| crate::store::names::CaptureName::parse(name).is_some())
 }
 
 /// Whether a packet is between the ends of a finding.

@@ -1,7 +1,7 @@
 //! `tapkeep suspicious`: findings with their evidence, and on request their packets.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use chrono::Local;
@@ -108,6 +108,8 @@ struct Answer {
     captures: BTreeMap<u64, CaptureName>,
     /// Whether places are in captures of the data directory.
     recorded: bool,
+    /// The files that were analysed for it, if any is from elsewhere: then `extract` analyses them too.
+    files: Vec<PathBuf>,
     notes: Vec<String>,
     damaged: bool,
 }
@@ -165,9 +167,8 @@ pub(super) fn suspicious(args: &SuspiciousArgs, context: &Context, out: &mut Out
 }
 
 /// Whether that is a bare name of a capture file of the data directory.
-fn is_own(file: &std::path::Path, layout: &Layout) -> bool {
-    let bare =
-        file.file_name().filter(|name| std::path::Path::new(name) == file).and_then(|name| name.to_str());
+pub(super) fn is_own(file: &Path, layout: &Layout) -> bool {
+    let bare = file.file_name().filter(|name| Path::new(name) == file).and_then(|name| name.to_str());
     let Some((name, _)) = bare.and_then(CaptureName::parse) else { return false };
     !file.exists() || layout.open_capture(&RealFs::default(), name).is_ok()
 }
@@ -195,6 +196,7 @@ fn recorded_findings(args: &SuspiciousArgs, layout: &Layout) -> Result<Answer> {
         losses: there().fold(Losses::NONE, |sum, facts| sum + facts.losses),
         captures: there().map(|facts| (facts.name.number(), facts.name)).collect(),
         recorded: true,
+        files: Vec::new(),
         notes,
         damaged: false,
     })
@@ -211,6 +213,11 @@ fn fresh_findings(args: &SuspiciousArgs, layout: &Layout, context: &Context) -> 
         losses: Losses::UNKNOWN,
         captures: BTreeMap::new(),
         recorded: false,
+        files: if args.files.iter().any(|file| !is_own(file, layout)) {
+            args.files.clone()
+        } else {
+            Vec::new()
+        },
         damaged: !notes.is_empty(),
         notes,
     })
@@ -277,14 +284,28 @@ fn show(finding: &Finding, answer: &Answer, out: &mut Output) -> Result<()> {
     let evicted = finding.captures.0.iter().filter(|stretch| gone(stretch)).count();
     match (answer.recorded, evicted, finding.captures.0.len()) {
         (_, _, 0) => {}
-        (false, ..) => {}
+        (false, ..) if answer.files.is_empty() => {}
+        (false, ..) => out.line(format_args!("        packets {}", extraction(finding, &answer.files)))?,
         (true, gone, all) if gone == all => out.line("        packets evicted")?,
         (true, gone, _) => {
             let partly = if gone > 0 { "  (some evicted)" } else { "" };
-            out.line(format_args!("        packets tapkeep extract --finding {}{partly}", finding.id))?;
+            out.line(format_args!("        packets {}{partly}", extraction(finding, &[])))?;
         }
     }
     Ok(())
+}
+
+/// The command that extracts a finding's packets; from files elsewhere it names all of them, for only so it is the same finding.
+fn extraction(finding: &Finding, files: &[PathBuf]) -> String {
+    let files: String = files.iter().map(|file| format!("--file {} ", for_shell(file))).collect();
+    format!("tapkeep extract {files}--finding {}", finding.id)
+}
+
+/// A path as a shell takes it.
+fn for_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn number(value: f64) -> String {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::output::{Exit, Output, UsageError, is_unread};
 use super::super::table::{Align, Cell as TableCell, Look, Table, count};
 use super::super::{Context, settings};
+use super::reach::Reach;
 use super::{FlowsArgs, csv, flow_file, is_flow_file, nothing};
 use crate::detect::Finding;
 use crate::detect::stream::Sink;
@@ -47,6 +48,11 @@ pub(super) fn answer(
     damaged |= asked.look.damaged;
     if let Some(shown) = more {
         out.note(format_args!("only the first {} rows shown; --limit 0 shows all", count(shown)));
+    }
+    if args.files.is_empty()
+        && let Some(missing) = Reach::of(range, context).missing()
+    {
+        out.note(missing);
     }
     // Conditions are in the SQL: they left nothing if there was something to leave out.
     let something = range.is_bounded() || asked.look.records > 0 || asked.look.skipped > 0;
