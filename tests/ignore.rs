@@ -70,8 +70,8 @@ fn rules_silence_are_counted_and_change_on_sighup() {
     service.configure("[[ignore]]\nport = 9\nreason = 'something else'\n");
     service.reload();
     wait_until("the new rule", || ignored(&service)[0]["port"] == 9);
+    wait_until("what it silenced is shown", || raised(&service) == 1);
     stage.send(&scan(200), Pace::PerSecond(1_000));
-    wait_until("the scan is raised", || raised(&service) == 1);
     assert_eq!(ignored(&service)[0]["hits"], 0);
     assert_eq!(service.stop().code, Some(0));
 }

@@ -146,14 +146,22 @@ impl Alerts {
         self.saturated
     }
 
-    /// Puts new `[[ignore]]` rules in force. What the old ones silenced may be raised again.
+    /// Puts new `[[ignore]]` rules in force. What the old ones silenced and none of these does is told.
     pub fn ignore(&mut self, rules: Vec<IgnoreRule>) {
         self.rules.swap(rules);
-        let grave = &mut self.grave;
-        self.active.retain(|_, active| {
-            grave[active.finding.severity as usize] -= usize::from(active.ignored);
-            !active.ignored
-        });
+        self.tell_unruled();
+    }
+
+    /// Tells what was ignored and no rule fits any more.
+    fn tell_unruled(&mut self) {
+        let Self { active, rules, told, .. } = self;
+        let unruled = |active: &&mut Active| active.ignored && !rules.fit(&active.key, &active.finding);
+        let mut freed: Vec<_> = active.values_mut().filter(unruled).collect();
+        freed.sort_by_key(|active| (active.raised, active.key));
+        for active in freed {
+            (active.ignored, active.told) = (false, active.finding.count);
+            told.push(active.finding.clone());
+        }
     }
 
     /// Raises nothing of these detectors.
@@ -185,6 +193,7 @@ impl Alerts {
                 self.active.insert(active.key, active);
             }
         }
+        self.tell_unruled();
     }
 
     /// Says which packet is looked at, and to which flow it belongs.

@@ -101,3 +101,28 @@ fn what_was_saved_is_counted_on() {
     assert_eq!(next.active().count(), 0);
     next.restore(serde_json::json!("nonsense"));
 }
+
+#[test]
+fn what_was_silenced_is_told_when_its_rule_is_gone_after_a_restart_too() {
+    let rule = || IgnoreRule { detector: Some("flood".to_owned()), ..IgnoreRule::default() };
+    let mut alerts = Alerts::default();
+    alerts.ignore(vec![rule()]);
+    alerts.raise(key(1), &at(5), of(Severity::Medium));
+    alerts.raise(key(1), &at(6), of(Severity::Medium));
+    assert!(!alerts.has_raised());
+    let state = alerts.save();
+
+    let mut same = Alerts::default();
+    same.ignore(vec![rule()]);
+    same.restore(state.clone());
+    assert!(!same.has_raised() && same.active().next().is_none());
+    // Under other rules that fit it stays silent, under none it is told with its count.
+    same.ignore(vec![IgnoreRule { src: "10.0.0.0/8".parse().ok(), ..IgnoreRule::default() }]);
+    assert!(!same.has_raised());
+    same.ignore(Vec::new());
+    assert_eq!(same.take_raised().map(|f| f.count).collect::<Vec<_>>(), [2]);
+
+    let mut without = Alerts::default();
+    without.restore(state);
+    assert_eq!(without.take_raised().map(|f| f.count).collect::<Vec<_>>(), [2]);
+}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounded::{Bounded, Worth};
 use super::claims::vlan_number;
-use super::finding::Evidence;
+use super::finding::{Evidence, span};
 use super::{
     Alerts, Detector, Finding, Interest, Key, Saved, Scene, Seen, Severity, Subject, filter, restored,
 };
@@ -368,7 +368,8 @@ impl DhcpAbuse {
                     format!("{mac} asks for addresses in the name of {bound} clients and more"),
                 ),
                 None => {
-                    (Severity::Medium, format!("{bound} clients and more ask for addresses within a minute"))
+                    let within = span(self.limits.window);
+                    (Severity::Medium, format!("{bound} clients and more ask for addresses within {within}"))
                 }
             };
             let filter = who.map_or_else(String::new, |mac| format!(" && eth.src == {mac}"));

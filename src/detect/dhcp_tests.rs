@@ -71,6 +71,9 @@ fn starvation_by_one_machine_and_by_many_is_found() {
         discover(&mut wire, i64::from(number) * MS, [2, 0, 0, 0, 0, number], [2, 0, 0, 0, 0, number]);
     }
     assert_eq!(brief(&self::found(&wire)), [("dhcp_abuse", Medium, None, None)]);
+    let limits = Limits { window: 90 * S, ..Limits::default() };
+    let found = wire.watched_by(&mut DhcpAbuse::new(limits));
+    assert_eq!(found[0].summary, "200 clients and more ask for addresses within 90 s");
 }
 
 #[test]

@@ -77,6 +77,13 @@ impl Made {
         session
     }
 
+    /// A try to connect that is refused.
+    pub(super) fn refused(&mut self, at: Nanos, client: End, server: End) {
+        let mut session = Session { client, server, sent: [1000, 5000] };
+        session.segment(self, at, true, 2, &[]);
+        session.segment(self, at + MS, false, 0x14, &[]);
+    }
+
     /// As a capture file.
     pub(super) fn write(&self, path: &Path) {
         let mut bytes = Vec::new();

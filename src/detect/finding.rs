@@ -7,8 +7,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::flow::record::{Stretches, Trail};
 use crate::flow::table::Arrival;
-use crate::packet::Nanos;
 use crate::packet::addr::{Addr, Mac};
+use crate::packet::{NANOS_PER_SEC, Nanos};
+
+/// A window in words: whole minutes as such, others in seconds.
+pub(super) fn span(window: Nanos) -> String {
+    match (window / NANOS_PER_SEC, window / NANOS_PER_SEC % 60) {
+        (60, _) => "a minute".to_owned(),
+        (7200, _) => "two hours".to_owned(),
+        (seconds, 0) if seconds > 0 => format!("{} minutes", seconds / 60),
+        (seconds, _) => format!("{seconds} s"),
+    }
+}
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -71,6 +71,11 @@ impl Rules {
             .collect();
     }
 
+    /// Whether one fits; it is not counted.
+    pub(super) fn fit(&self, key: &Key, finding: &Finding) -> bool {
+        self.rules.iter().any(|(rule, _)| rule.fits(key, finding))
+    }
+
     /// Whether one fits; the first that does counts it.
     pub(super) fn ignore(&mut self, key: &Key, finding: &Finding) -> bool {
         match self.rules.iter_mut().find(|(rule, _)| rule.fits(key, finding)) {

@@ -261,3 +261,7 @@ fn is_try(flow: &Flow, aim: Aim) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

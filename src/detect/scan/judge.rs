@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::source::{Aim, Kind, Source, Tries, Try, evidence};
+use crate::detect::finding::span;
 use crate::detect::{Alerts, Finding, Key, Scene, Severity, Subject, filter};
 use crate::flow::table::Arrival;
 use crate::packet::Nanos;
@@ -65,10 +66,11 @@ impl Judge<'_> {
     }
 
     fn connects(&self, source: &Source) -> Vec<Hit> {
-        let Limits { fast_ports, fast, slow_pairs, slow, .. } = *self.limits;
+        let Limits { fast_ports, fast, slow_pairs, slow, few_hosts, many_hosts, .. } = *self.limits;
         let list = &source.connect.list;
         let mut hits = Vec::new();
-        if list.len() < fast_ports.min(self.limits.few_hosts) {
+        let least = [fast_ports, slow_pairs, few_hosts, many_hosts].into_iter().min();
+        if least.is_some_and(|least| list.len() < least) {
             return hits;
         }
         let distinct = |of: fn(&Aim) -> Aim| {
@@ -138,14 +140,14 @@ impl Judge<'_> {
         let hit = |tries, threshold, window| {
             Some(Hit { detector: "host_sweep", dst: None, kind, port: Some(port), tries, threshold, window })
         };
-        if slowly.len() < few_hosts.max(1) || self.is_peer(list, kind, port) {
+        if slowly.len() < few_hosts.min(many_hosts).max(1) || self.is_peer(list, kind, port) {
             return None;
         }
         let quick = self.recent(list, slow, which);
         if quick.len() >= many_hosts.max(1) && quick.len() >= 2 * answers(slow) {
             return hit(quick, many_hosts, slow);
         }
-        if answers(long) == 0 { hit(slowly, few_hosts, long) } else { None }
+        if slowly.len() >= few_hosts && answers(long) == 0 { hit(slowly, few_hosts, long) } else { None }
     }
 
     /// Whether a source fails as peer-to-peer programs do: most tries on other ports than this, ever another one, each of
@@ -277,7 +279,7 @@ impl Hit {
             _ => Severity::Low,
         };
         // Not how many there are now: there will be more.
-        let (least, within) = (self.threshold, minutes(self.window));
+        let (least, within) = (self.threshold, span(self.window));
         let whom = self.dst.map_or_else(
             || {
                 let mut hosts: Vec<_> = self.tries.iter().map(|&at| list[at].aim.dst).collect();
@@ -358,14 +360,5 @@ fn flags(kind: Kind) -> (&'static str, &'static str) {
         Kind::Ack => ("ACK to no connection", " == 0x010"),
         Kind::Maimon => ("FIN and ACK to no connection", " == 0x011"),
         _ => ("flags that do not go together", ".ack == 0"),
-    }
-}
-
-fn minutes(window: Nanos) -> String {
-    match window / 60_000_000_000 {
-        0 => format!("{} s", window / 1_000_000_000),
-        1 => "a minute".to_owned(),
-        120 => "two hours".to_owned(),
-        minutes => format!("{minutes} minutes"),
     }
 }
