@@ -110,7 +110,7 @@ fn what_was_silenced_is_told_when_its_rule_is_gone_after_a_restart_too() {
     alerts.raise(key(1), &at(5), of(Severity::Medium));
     alerts.raise(key(1), &at(6), of(Severity::Medium));
     assert!(!alerts.has_raised());
-    let state = alerts.save();
+    let state = super::super::saved(&alerts.save());
 
     let mut same = Alerts::default();
     same.ignore(vec![rule()]);
