@@ -10,6 +10,7 @@ mod fits;
 pub mod ja4;
 mod lines;
 mod ports;
+mod quic;
 mod tcp;
 pub mod text;
 pub mod tls;

@@ -3,8 +3,10 @@
 use std::mem::MaybeUninit;
 
 use super::dns::Message;
-use super::tls::{Handshake, Reader};
-use super::{App, Way, ja4, text};
+use super::ja4::{self, Carrier};
+use super::quic::Hello;
+use super::tls::{self, ClientHello, Handshake, Reader};
+use super::{App, Way, text};
 use crate::packet::level::Level;
 
 /// What is kept of a flow's application.
@@ -22,6 +24,15 @@ pub struct Facts {
     pub user_agent: Option<Box<str>>,
     /// The first name asked of DNS, mDNS, LLMNR or NBNS.
     pub dns_query: Option<Box<str>>,
+}
+
+impl Facts {
+    /// Takes what a TLS client offers.
+    fn offered(&mut self, hello: &ClientHello<'_>, carrier: Carrier) {
+        self.sni = hello.server_name.map(text::kept);
+        self.alpn = hello.protocol().map(text::kept);
+        self.ja4 = Some(ja4::of(hello, carrier));
+    }
 }
 
 /// Payloads that are looked at before a flow is held to have no facts.
@@ -43,6 +54,7 @@ enum Open {
     #[default]
     Nothing,
     Tls(Box<Reader>),
+    Quic(Box<Hello>),
     Http(Vec<u8>),
 }
 
@@ -52,7 +64,10 @@ impl FactReader {
 
     /// Whether flows of that application have facts.
     pub fn is_for(app: App) -> bool {
-        matches!(app, Level::Tls | Level::Http | Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns)
+        matches!(
+            app,
+            Level::Tls | Level::Quic | Level::Http | Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns
+        )
     }
 
     /// Takes a payload in the order it came; `false` when it needs no more, and ever after.
@@ -75,6 +90,7 @@ impl FactReader {
         let wants = match app {
             _ if !is_asking => true,
             Level::Tls => self.tls(payload),
+            Level::Quic => self.quic(payload),
             Level::Http => self.http(payload),
             Level::Dns | Level::Mdns | Level::Llmnr | Level::Nbns => self.dns(app, way, payload),
             _ => false,
@@ -102,12 +118,26 @@ impl FactReader {
                 && !found
             {
                 found = true;
-                facts.sni = hello.server_name.map(text::kept);
-                facts.alpn = hello.protocol().map(text::kept);
-                facts.ja4 = Some(ja4::of_tcp(&hello));
+                facts.offered(&hello, Carrier::Tcp);
             }
         });
         wants && !found
+    }
+
+    fn quic(&mut self, payload: &[u8]) -> bool {
+        let mut hello = match std::mem::take(&mut self.open) {
+            Open::Quic(hello) => hello,
+            _ => Box::new(Hello::new(Self::MAX_KEPT)),
+        };
+        let messages = hello.take(payload);
+        if let Some(hello) = messages.as_deref().and_then(tls::client_hello) {
+            self.facts.offered(&hello, Carrier::Quic);
+            return false;
+        }
+        if hello.kept() > 0 {
+            self.open = Open::Quic(hello);
+        }
+        true
     }
 
     fn http(&mut self, payload: &[u8]) -> bool {
@@ -168,6 +198,7 @@ impl FactReader {
         match &self.open {
             Open::Nothing => 0,
             Open::Tls(reader) => size_of::<Reader>() + reader.kept(),
+            Open::Quic(hello) => size_of::<Hello>() + hello.kept(),
             Open::Http(kept) => kept.capacity(),
         }
     }

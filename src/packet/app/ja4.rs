@@ -8,8 +8,17 @@ use sha2::{Digest, Sha256};
 
 use super::tls::{ALPN, ClientHello, SERVER_NAME, is_grease, version};
 
-/// The fingerprint of a hello that came over TCP: `t13d1516h2_8daaf6152771_e5627efa2ab1`.
-pub fn of_tcp(hello: &ClientHello<'_>) -> Box<str> {
+/// What carried a hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// TCP.
+    Tcp,
+    /// QUIC.
+    Quic,
+}
+
+/// The fingerprint of a hello: `t13d1516h2_8daaf6152771_e5627efa2ab1` is one that came over TCP.
+pub fn of(hello: &ClientHello<'_>, carrier: Carrier) -> Box<str> {
     let known = |numbers: &[u16]| -> Vec<u16> {
         numbers.iter().copied().filter(|&number| !is_grease(number)).collect()
     };
@@ -18,7 +27,7 @@ pub fn of_tcp(hello: &ClientHello<'_>) -> Box<str> {
     let name = if extensions.contains(&SERVER_NAME) { 'd' } else { 'i' };
     let counts = [ciphers.len().min(99), extensions.len().min(99)];
     let mut out = String::with_capacity(36);
-    out.push('t');
+    out.push(if carrier == Carrier::Quic { 'q' } else { 't' });
     out.push_str(version_name(hello.version()));
     out.push(name);
     let [ciphers_count, extensions_count] = counts;
@@ -120,16 +129,19 @@ mod tests {
         let signatures = [0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
         let hello =
             hello(&ciphers, &extensions, &signatures, &[b"h2", b"http/1.1"], &[0xfafa, 0x0304, 0x0303]);
-        assert_eq!(&*of_tcp(&hello), "t13d1516h2_8daaf6152771_e5627efa2ab1");
+        assert_eq!(&*of(&hello, Carrier::Tcp), "t13d1516h2_8daaf6152771_e5627efa2ab1");
     }
 
     /// What the description says of hellos that lack something; sums by `printf … | sha256sum`.
     #[test]
     fn what_is_not_there_is_zeros() {
-        assert_eq!(&*of_tcp(&hello(&[], &[], &[], &[], &[])), "t12i000000_000000000000_000000000000");
+        assert_eq!(
+            &*of(&hello(&[], &[], &[], &[], &[]), Carrier::Tcp),
+            "t12i000000_000000000000_000000000000"
+        );
         // `printf 000a | sha256sum`; without signature algorithms there is no underscore.
         assert_eq!(
-            &*of_tcp(&hello(&[], &[10], &[], &[b"\xab\xcd"], &[])),
+            &*of(&hello(&[], &[10], &[], &[b"\xab\xcd"], &[]), Carrier::Tcp),
             "t12i0001ad_000000000000_a8f3e973773c"
         );
     }

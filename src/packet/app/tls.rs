@@ -189,6 +189,13 @@ fn certificates(body: &[u8]) -> Vec<&[u8]> {
     found
 }
 
+/// The client's hello that the messages of a handshake begin with, once it is complete.
+pub(super) fn client_hello(messages: &[u8]) -> Option<ClientHello<'_>> {
+    let len = be24(messages, 1)? as usize;
+    let body = messages.get(4..4 + len)?;
+    (messages.first() == Some(&1)).then(|| ClientHello::read(body))?
+}
+
 fn handshake(kind: u8, body: &[u8]) -> Handshake<'_> {
     let read = match kind {
         1 => ClientHello::read(body).map(Handshake::Client),
