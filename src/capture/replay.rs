@@ -265,6 +265,39 @@ impl Import {
     )]
     #[inline]
     pub fn next(&mut self) -> Result<Option<Imported<'_>>, ImportError> {
+        let record = match self.at_hand() {
+            Some(record) => record,
+            None => match self.locate()? {
+                Some(record) => record,
+                None => return Ok(None),
+            },
+        };
+        self.packets += 1;
+        self.clamped += u64::from(record.stamp.clamped);
+        let data = &self.input.take(record.total)[record.data];
+        let frame = Frame {
+            sec: record.stamp.sec,
+            frac: record.stamp.frac,
+            wire_len: record.wire_len.max(data.len() as u32),
+            data,
+        };
+        Ok(Some(Imported { frame, link: record.link, precision: record.precision }))
+    }
+
+    /// The next record, if it is sound and lies in memory: as most do.
+    #[inline]
+    fn at_hand(&self) -> Option<Record> {
+        match &self.reader {
+            Reader::Pcap(reader) if self.first.is_none() && !self.failed && self.end.is_none() => {
+                reader.whole(self.input.window())
+            }
+            _ => None,
+        }
+    }
+
+    /// The next record, whatever it takes to find it.
+    #[inline(never)]
+    fn locate(&mut self) -> Result<Option<Record>, ImportError> {
         if self.failed || self.end.is_some() {
             return Ok(None);
         }
@@ -287,16 +320,7 @@ impl Import {
                 return Err(self.error(problem));
             }
         };
-        self.packets += 1;
-        self.clamped += u64::from(record.stamp.clamped);
-        let data = &self.input.take(record.total)[record.data];
-        let frame = Frame {
-            sec: record.stamp.sec,
-            frac: record.stamp.frac,
-            wire_len: record.wire_len.max(data.len() as u32),
-            data,
-        };
-        Ok(Some(Imported { frame, link: record.link, precision: record.precision }))
+        Ok(Some(record))
     }
 
     /// The unit of the stamps to come: micro, unless the file says nano or has shown an interface that is

@@ -212,14 +212,11 @@ impl Flaws {
 
 impl<'a> Packet<'a> {
     /// Of a frame without layers.
-    const EMPTY: Self = Self {
-        path: Path::EMPTY,
-        macs: None,
-        vlan: Vlan::NONE,
-        net: Net::None,
-        inner: None,
-        flaws: Flaws::NONE,
-    };
+    #[inline]
+    fn empty() -> Self {
+        let (path, vlan, flaws) = (Path::EMPTY, Vlan::NONE, Flaws::NONE);
+        Self { path, macs: None, vlan, net: Net::None, inner: None, flaws }
+    }
 
     /// The transport header of what the innermost tunnel carries, or of the frame where there is none, and the captured bytes
     /// behind it; `None` without IP and without a tunnel.
@@ -238,7 +235,7 @@ const MAX_HEADERS: usize = 64;
 
 /// The layers of a frame of `wire_len` bytes on the wire, of which `data` was captured.
 pub fn decode(link: LinkType, data: &[u8], wire_len: u32) -> Packet<'_> {
-    let mut packet = Packet::EMPTY;
+    let mut packet = Packet::empty();
     let mut path = [0; MAX_DEPTH];
     let mut walk = Walk { packet: &mut packet, path: &mut path, depth: 0 };
     if !walk.follow(link, Span::new(data, wire_len)) {

@@ -96,6 +96,12 @@ impl Input {
         Ok(&self.buffer[self.start..self.end])
     }
 
+    /// The window as it is, be it empty.
+    #[inline]
+    pub(super) fn window(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
     /// Moves the window past `len` bytes of it and hands them out.
     #[inline]
     pub(super) fn take(&mut self, len: usize) -> &[u8] {

@@ -57,33 +57,44 @@ impl Reader {
     }
 
     /// Finds the next record.
-    #[inline]
     pub(super) fn locate(&mut self, input: &mut Input) -> Result<Step, Problem> {
         let head = input.peek(self.record_header)?;
-        let word = |at| word(head, at, self.big_endian).unwrap_or(0);
         if head.len() < self.record_header {
             return Ok(if head.is_empty() { Step::Clean } else { Step::Cut });
         }
-        let (sec, frac, mut captured, mut wire_len) = (word(0), word(4), word(8), word(12));
-        if self.lengths_may_be_swapped && captured > wire_len {
-            (captured, wire_len) = (wire_len, captured);
-        }
+        let (captured, _) = self.lengths(head);
         if captured > MAX_SNAPLEN {
             return Err(Problem::too_long(captured));
         }
+        let window = input.peek(self.record_header + captured as usize)?;
+        Ok(self.whole(window).map_or(Step::Cut, Step::Record))
+    }
+
+    /// The record that these bytes begin with, if it is sound and all here.
+    #[inline]
+    pub(super) fn whole(&self, bytes: &[u8]) -> Option<Record> {
+        let head = bytes.get(..self.record_header)?;
+        let (captured, wire_len) = self.lengths(head);
         let total = self.record_header + captured as usize;
-        if input.peek(total)?.len() < total {
-            return Ok(Step::Cut);
+        if captured > MAX_SNAPLEN || bytes.len() < total {
+            return None;
         }
-        let stamp = Stamp::carried(sec, frac, self.precision);
-        Ok(Step::Record(Record {
-            stamp,
-            wire_len,
-            data: self.record_header..total,
-            total,
-            link: self.link,
-            precision: self.precision,
-        }))
+        let word = |at| word(head, at, self.big_endian).unwrap_or(0);
+        let stamp = Stamp::carried(word(0), word(4), self.precision);
+        let data = self.record_header..total;
+        Some(Record { stamp, wire_len, data, total, link: self.link, precision: self.precision })
+    }
+
+    /// Captured, and on the wire.
+    #[inline]
+    fn lengths(&self, head: &[u8]) -> (u32, u32) {
+        let word = |at| word(head, at, self.big_endian).unwrap_or(0);
+        let (captured, wire_len) = (word(8), word(12));
+        if self.lengths_may_be_swapped && captured > wire_len {
+            (wire_len, captured)
+        } else {
+            (captured, wire_len)
+        }
     }
 }
 
