@@ -55,6 +55,9 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// Bytes of answers that are written at a time.
+const BUFFER: usize = 64 * 1024;
+
 /// The two streams.
 pub struct Output {
     out: Box<dyn Write>,
@@ -62,6 +65,8 @@ pub struct Output {
     colour: bool,
     terminal: bool,
     json: bool,
+    /// The document being made: its many small pieces are cheaper to put here than to write.
+    document: Vec<u8>,
     /// Whether it is the process's own.
     process: bool,
 }
@@ -74,18 +79,27 @@ impl Output {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         Self {
-            out: Box::new(BufWriter::new(io::stdout())),
+            out: Box::new(BufWriter::with_capacity(BUFFER, io::stdout())),
             err: Box::new(io::stderr()),
             colour: terminal && !no_colour && !dumb,
             terminal,
             json: false,
+            document: Vec::new(),
             process: true,
         }
     }
 
     /// Two given streams, for tests.
     pub fn to(out: impl Write + 'static, err: impl Write + 'static, colour: bool) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), colour, terminal: false, json: false, process: false }
+        Self {
+            out: Box::new(out),
+            err: Box::new(err),
+            colour,
+            terminal: false,
+            json: false,
+            document: Vec::new(),
+            process: false,
+        }
     }
 
     /// Whether standard output is a terminal.
@@ -120,8 +134,10 @@ impl Output {
     /// Those of writing.
     pub fn json(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
         self.json = true;
-        serde_json::to_writer(&mut self.out, value)?;
-        writeln!(self.out)
+        self.document.clear();
+        serde_json::to_writer(&mut self.document, value)?;
+        self.document.push(b'\n');
+        self.out.write_all(&self.document)
     }
 
     /// Whether a JSON document was printed, or tried to be.
