@@ -111,3 +111,48 @@ impl Waiting {
         self.events.drain(..)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENTH: Nanos = NANOS_PER_SEC / 10;
+
+    fn sent(now: Nanos, by: u32) -> Event {
+        let arrival = Arrival { at: now, now, ..Arrival::default() };
+        Event::Sent { arrival, src: Subject::Anyone, dst: None, by, answers: Answers::No }
+    }
+
+    #[test]
+    fn the_fullest_second_begins_anywhere() {
+        let mut waiting = Waiting::default();
+        for tenth in [0, 5, 9, 10, 14, 30] {
+            waiting.add(sent(tenth * TENTH, 2));
+        }
+        waiting.add(Event::Good { now: 30 * TENTH, of: 0, dst: (Addr::v4([1; 4]), 1), by: [9; 2] });
+        // From 0.5 to 1.4 s: four; a second later its first is out.
+        assert_eq!((waiting.fullest(), waiting.sent()), (8, 12));
+        waiting.add(sent(31 * TENTH, 7));
+        assert_eq!((waiting.fullest(), waiting.sent()), (9, 19));
+    }
+
+    #[test]
+    fn what_is_old_or_taken_is_not_counted_again() {
+        let mut waiting = Waiting::default();
+        waiting.add(sent(0, 3));
+        waiting.add(sent(TENTH, 5));
+        waiting.forget(KEPT);
+        assert_eq!(waiting.sent(), 8);
+        waiting.forget(KEPT + 1);
+        assert_eq!((waiting.sent(), waiting.fullest()), (5, 5));
+        assert_eq!(waiting.drain().count(), 1);
+        assert_eq!((waiting.sent(), waiting.fullest()), (0, 0));
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let mut waiting = Waiting::default();
+        let full = (0..).find(|&number| waiting.add(sent(number, 1)));
+        assert_eq!(full, Some(MOST as Nanos - 1));
+    }
+}
