@@ -108,7 +108,8 @@ fn ignore_rules_are_read_with_their_places() {
     let loaded = given()
         .file(
             "[[ignore]]\ndetector = 'port_scan'\nsrc = '192.168.1.20'\nreason = ' the scanner in the office '\n\n\
-             [[ignore]]\ndetector = '*'\ndst = '2001:db8::/32'\nport = 443\nreason = 'Büro'\n",
+             [[ignore]]\ndetector = '*'\ndst = '2001:db8::/32'\nport = 443\nreason = 'Büro'\n\n\
+             [[ignore]]\nsrc = '02:00:5E:10:00:01'\nreason = 'r'\n",
         )
         .loaded()
         .strict()
@@ -124,6 +125,7 @@ fn ignore_rules_are_read_with_their_places() {
     let expected = vec![
         rule(Some("port_scan"), Some("192.168.1.20/32"), None, None, "the scanner in the office"),
         rule(None, None, Some("2001:db8::/32"), Some(443), "Büro"),
+        rule(None, Some("02:00:5e:10:00:01"), None, None, "r"),
     ];
     assert_eq!(loaded.config.detect.ignore, expected);
     let lines: Vec<_> = loaded.rules.iter().map(|rule| rule.origin.to_string()).collect();

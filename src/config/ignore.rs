@@ -4,7 +4,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::kind::detect::{DetectorId, Network, Port};
+use super::kind::detect::{DetectorId, Port, RuleEnd};
 use super::kind::{Kind, Shape};
 use super::mistake::{Mistake, Mistakes, Origin, quoted, shown};
 use super::raw::{most_like, scalar};
@@ -81,8 +81,8 @@ fn rule(table: &DeTable<'_>, begin: &Origin, at: At<'_>, mistakes: &mut Mistakes
     let detector = fields.field("ignore.detector", &OrAny(DetectorId)).flatten();
     let rule = IgnoreRule {
         detector: detector.map(str::to_owned),
-        src: fields.field("ignore.src", &Network),
-        dst: fields.field("ignore.dst", &Network),
+        src: fields.field("ignore.src", &RuleEnd),
+        dst: fields.field("ignore.dst", &RuleEnd),
         port: fields.field("ignore.port", &Port),
         reason: fields.field("ignore.reason", &Reason).unwrap_or_default(),
     };

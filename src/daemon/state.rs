@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{IgnoreRule, Net};
+use crate::detect::{End, IgnoreRule};
 use crate::store::losses::Losses;
 use crate::sys::fs::RealFs;
 
@@ -103,7 +103,7 @@ pub struct Ignored {
 impl Ignored {
     /// A rule that fitted so often.
     pub(super) fn new(rule: &IgnoreRule, hits: u64) -> Self {
-        let text = |net: Option<Net>| net.map(|net| net.to_string());
+        let text = |end: Option<End>| end.map(|end| end.to_string());
         Self {
             detector: rule.detector.clone(),
             src: text(rule.src),

@@ -46,7 +46,7 @@ pub use alerts::{Alerts, MAX_ACTIVE, SUPPRESSED};
 pub use bounded::{Bounded, Worth};
 pub use claims::ClaimLimits;
 pub use finding::{Evidence, Finding, Key, Severity, Subject};
-pub use ignore::IgnoreRule;
+pub use ignore::{End, IgnoreRule};
 pub use local::{Net, Nets};
 pub use settings::Settings;
 pub use tap::TapHealth;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Kind, Shape, Time};
-use crate::detect::{IDS, Net};
+use crate::detect::{End, IDS, Net};
 
 /// A decimal fraction, written with digits and one point at most.
 #[derive(Debug)]
@@ -89,6 +89,26 @@ impl Kind for Network {
 
     fn accepts(&self) -> String {
         "an address or a network, such as 192.168.1.0/24 or 2001:db8::1".to_owned()
+    }
+}
+
+/// An end of an `[[ignore]]` rule.
+#[derive(Debug)]
+pub struct RuleEnd;
+
+impl Kind for RuleEnd {
+    type Value = End;
+
+    fn parse(&self, text: &str) -> Option<End> {
+        text.trim().parse().ok()
+    }
+
+    fn text(&self, value: &End) -> String {
+        value.to_string()
+    }
+
+    fn accepts(&self) -> String {
+        format!("{}, or a hardware address, such as 02:00:5e:10:00:01", Network.accepts())
     }
 }
 
