@@ -9,7 +9,7 @@ BIN     := $(TARGET)/release/tapkeep
 PREFIX  ?= /usr/local
 SYSCONF ?= /etc
 NEED    := scripts/install-packages
-SHELLS  := scripts/demo scripts/install-packages .ci/run
+SHELLS  := scripts/demo scripts/install-packages fuzz/run .ci/run
 PYTHONS := scripts/traffic fuzz/seeds scripts/check-dependencies scripts/protocol-agreement benches/live benches/offline benches/writeback \
            tests/support/digest.py tests/support/ordeal.py
 FUZZ    := 20
@@ -65,14 +65,10 @@ bench-writeback: build ## Measure the age of the oldest unsynced packet on a slo
 	@$(NEED) bench
 	@benches/writeback --binary $(BIN) $(BENCH)
 
-fuzz: export CARGO_PROFILE_RELEASE_LTO = off
-fuzz: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
-fuzz: ## Fuzz the decoder, the importers and the JSONB reader (a nightly toolchain; FUZZ=20 seconds each)
+fuzz: ## Fuzz the decoder, the importers and the JSONB reader (FUZZ=20 seconds each)
 	@$(NEED) rust build fuzz
-	@cargo fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
 	fuzz/seeds $(or $(TAPKEEP_CORPORA),../shared/corpora)
-	cargo +nightly fuzz build
-	for target in decode import jsonb; do cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ) -max_len=65536; done
+	fuzz/run $(FUZZ)
 
 doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
 	$(CARGO) doc --locked --no-deps --document-private-items
