@@ -100,11 +100,11 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
         begun: if let [one] = &args.flow[..] { index::flows::place_of(one) } else { None },
         without: HashSet::new(),
     };
-    let reach = if args.files.is_empty() { Reach::of(range, context) } else { Reach::default() };
+    let reach = args.files.is_empty().then(|| Reach::of(range, context));
     let mut answer = Answer::new(args, range, out);
     answer.begin()?;
     let look = gather(args, &question, context, &mut answer)?;
-    let (matched, folded) = answer.finish(&reach)?;
+    let (matched, folded) = answer.finish(reach.as_ref())?;
     for note in &look.notes {
         out.note(note);
     }
@@ -117,7 +117,7 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
             counted(folded, "more flow")
         ));
     }
-    if let Some(missing) = reach.missing() {
+    if let Some(missing) = reach.and_then(|reach| reach.missing()) {
         out.note(missing);
     }
     Ok(match matched {
@@ -293,7 +293,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Prints what was kept; tells how many records fitted, and how many flows were only counted.
-    fn finish(mut self, reach: &Reach) -> Result<(u64, u64)> {
+    fn finish(mut self, reach: Option<&Reach<'_>>) -> Result<(u64, u64)> {
         let records: Vec<_> = std::mem::take(&mut self.largest).into_values().rev().collect();
         if self.args.json || self.args.csv {
             records.iter().try_for_each(|record| self.print(record))?;
@@ -301,7 +301,10 @@ impl<'a> Answer<'a> {
             let now = RealClock.now().wall;
             let zone = zone_name(now, &Local, std::env::var("TZ").ok());
             let matched = counted(self.matched, "flow record");
-            self.out.line(format_args!("{matched}{}; times in {zone}", reach.head()))?;
+            self.out.line(format_args!(
+                "{matched}{}; times in {zone}",
+                reach.map(Reach::head).unwrap_or_default()
+            ))?;
             self.out.table(&table(&records))?;
             if (records.len() as u64) < self.matched {
                 let (shown, all) = (count(records.len() as u64), count(self.matched));

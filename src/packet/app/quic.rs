@@ -67,7 +67,7 @@ struct Keys {
 impl Keys {
     /// Those that follow from the id to which the client sent its first packet.
     fn new(version: &Version, id: &[u8]) -> Option<Self> {
-        let (_, initial) = Hkdf::<Sha256>::extract(Some(&version.salt), id).into();
+        let (_, initial) = Hkdf::<Sha256>::extract(Some(&version.salt), id);
         let client = Hkdf::<Sha256>::from_prk(&expand::<32>(&initial, "client in")?).ok()?;
         let [key, iv, header] = version.labels;
         Some(Self {
