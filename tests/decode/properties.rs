@@ -101,6 +101,19 @@ fn of_fabric_path_the_frame_within_counts() {
 }
 
 #[test]
+fn extension_headers_in_heaps_do_not_hide_ports() {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0, 0, 3, 40, 60, 64];
+    frame.extend([0xfd; 32]);
+    for n in 0..100 {
+        frame.extend([if n < 99 { 60 } else { 17 }, 0, 1, 4, 0, 0, 0, 0]);
+    }
+    frame.extend([0, 53, 0, 54, 0, 8, 0, 0]);
+    let packet = decode(LinkType::ETHERNET, &frame, frame.len() as u32);
+    let Net::Ip(ip) = packet.net else { panic!("{packet:?}") };
+    assert_eq!((ip.proto, ip.transport), (17, Transport::Udp(Ports { src: 53, dst: 54 })));
+}
+
+#[test]
 fn another_version_than_the_type_says_has_no_addresses() {
     let mut six = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x60, 0, 0, 0, 0, 0, 59, 64];
     six.extend([0xfd; 32]);

@@ -28,8 +28,8 @@ pub(super) mod proto {
     pub(in super::super) const ETHERNET: u8 = 143;
 }
 
-/// Extension headers that are followed in one IPv6 header.
-const MAX_EXTENSIONS: usize = 16;
+/// Extension headers that are followed in one IPv6 header: more than a frame of 1,500 bytes can hold.
+const MAX_EXTENSIONS: usize = 192;
 
 impl<'a> Walk<'_, 'a> {
     /// IPv4, or IPv6, by the version.
