@@ -100,6 +100,21 @@ fn of_fabric_path_the_frame_within_counts() {
     assert!(cut.flaws.has(Flaws::CUT) && matches!(cut.net, Net::None));
 }
 
+/// A snaplen cuts within an extension header, whose first byte says what follows.
+#[test]
+fn an_extension_header_that_is_cut_tells_the_protocol_behind_it() {
+    let mut frame = vec![0; 12];
+    frame.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 36, 0, 1]);
+    frame.extend_from_slice(&[0x20; 32]);
+    frame.extend_from_slice(&[58, 0, 5, 2]);
+    for (len, proto) in [(frame.len(), 58), (frame.len() - 3, 58), (frame.len() - 4, 0)] {
+        let packet = decode(LinkType::ETHERNET, &frame[..len], 90);
+        let Net::Ip(ip) = packet.net else { panic!("no IP in {len} bytes") };
+        assert_eq!((ip.proto, ip.transport), (proto, Transport::Cut), "{len}");
+        assert!(packet.flaws.has(Flaws::CUT));
+    }
+}
+
 #[test]
 fn extension_headers_in_heaps_do_not_hide_ports() {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0, 0, 3, 40, 60, 64];

@@ -120,6 +120,10 @@ impl<'a> Walk<'_, 'a> {
                 _ => return Some(rest),
             };
             let (Some(len), Some(&[next, _, o0, o1, i0, i1, i2, i3])) = (len, rest.first()) else {
+                // Of all but this one the first byte tells what follows, if not where.
+                if let (true, Some(&next)) = (header.proto != proto::FRAGMENT, rest.bytes.first()) {
+                    header.proto = next;
+                }
                 self.short(rest, 8);
                 return None;
             };
