@@ -19,7 +19,7 @@ ifneq ($(CI),)
 export TAPKEEP_TEST_REQUIRE := 1
 endif
 
-.PHONY: help build demo test lint audit fuzz bench bench-offline bench-writeback doc install uninstall clean
+.PHONY: help build demo test lint audit fuzz bench bench-offline bench-parts bench-writeback doc install uninstall clean
 
 help: ## Tell what can be made
 	@printf 'make TARGET, with TARGET one of\n\n'
@@ -60,6 +60,10 @@ bench: build ## Measure live capture against dumpcap and tcpdump (as root, about
 bench-offline: build ## Measure the analysis of captures against tshark, softflowd and others, and queries (about 10 minutes)
 	@$(NEED) bench
 	@benches/offline --binary $(BIN) $(BENCH)
+
+bench-parts: ## Measure the parts of the analysis by themselves (a minute; CAPTURES="FILE…")
+	@$(NEED) rust build
+	$(CARGO) bench --locked --bench parts -- $(abspath $(CAPTURES))
 
 bench-writeback: build ## Measure the age of the oldest unsynced packet on a slow disk (as root, half a minute)
 	@$(NEED) bench

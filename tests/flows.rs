@@ -6,6 +6,8 @@
 #[allow(unreachable_pub)]
 #[path = "support/corpora.rs"]
 mod corpora;
+#[path = "support/made.rs"]
+mod made;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -424,82 +426,6 @@ proptest! {
     }
 }
 
-/// Packets of TCP connections made up, without bytes of headers: what the table alone costs.
-mod made {
-    use std::net::Ipv4Addr;
-
-    use tapkeep::packet::addr::Mac;
-    use tapkeep::packet::addr::{Addr, Vlan};
-    use tapkeep::packet::decode::{Flaws, Ip, Macs, Net, Packet, Ports, Tcp, Transport};
-    use tapkeep::packet::level::{Level, Path};
-
-    /// The `nth` segment of a connection, the handshake first; every other one is the server's.
-    pub(super) fn segment(connection: u32, nth: u32, payload: &[u8]) -> Packet<'_> {
-        let client = (
-            Addr::from(std::net::IpAddr::from(Ipv4Addr::from(0x0a00_0000 | connection >> 4))),
-            1024 + (connection as u16 & 15),
-        );
-        let server = (Addr::v4([192, 0, 2, 1]), 9999);
-        let back = nth % 2 == 1;
-        let (src, dst) = if back { (server, client) } else { (client, server) };
-        let flags = match nth {
-            0 => Tcp::SYN,
-            1 => Tcp::SYN | Tcp::ACK,
-            _ => Tcp::ACK,
-        };
-        let payload = if nth > 2 { payload } else { &[] };
-        let seq = 1000 + nth.saturating_sub(3) / 2 * payload.len() as u32 + u32::from(nth > 1);
-        let tcp = Tcp {
-            ports: Ports { src: src.1, dst: dst.1 },
-            seq,
-            ack: u32::from(nth > 0) * 1001,
-            flags,
-            window: 512,
-        };
-        let path = Path::EMPTY.with(Level::Eth).with(Level::Ip).with(Level::Tcp);
-        Packet {
-            path,
-            macs: Some(Macs { src: Mac([2; 6]), dst: Mac([4; 6]) }),
-            vlan: Vlan::NONE,
-            net: Net::Ip(Ip {
-                src: src.0,
-                dst: dst.0,
-                proto: 6,
-                ttl: 64,
-                fragment: None,
-                transport: Transport::Tcp(tcp),
-                payload,
-                payload_len: payload.len() as u32,
-            }),
-            inner: None,
-            flaws: Flaws::NONE,
-        }
-    }
-}
-
-/// CPU time of this thread.
-fn cpu_nanos() -> i64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
-}
-
-/// What one load costs whose address the load before it gave, at random in so many words.
-fn chase(words: usize) -> i64 {
-    let mut next: Vec<usize> = (0..words).collect();
-    let mut random = 1usize;
-    // Sattolo's shuffle: one cycle through all.
-    for at in (1..words).rev() {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        next.swap(at, (random >> 33) % at);
-    }
-    let (begin, mut at) = (cpu_nanos(), 0);
-    for _ in 0..1_000_000 {
-        at = next[at];
-    }
-    std::hint::black_box(at);
-    (cpu_nanos() - begin) / 1_000_000
-}
-
 /// Counts events, keeps nothing.
 #[derive(Default)]
 struct Tally {
@@ -520,48 +446,5 @@ impl Watcher for Tally {
             }
             _ => {}
         }
-    }
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --test flows -- --ignored --nocapture"]
-fn throughput() {
-    for flows in [1_000, 10_000, 100_000] {
-        let mut table = FlowTable::new(LIMITS);
-        let mut tally = Tally::default();
-        let payload = [7; 1000];
-        let mut random = 1u64;
-        let mut arrival = Arrival { wire_len: 1054, ..Arrival::default() };
-        let mut nths = vec![0u32; flows];
-        let mut send = |table: &mut FlowTable, connection: usize| {
-            arrival.at += 500;
-            arrival.now = arrival.at;
-            arrival.place.offset += 1070;
-            let packet = made::segment(connection as u32, nths[connection], &payload);
-            nths[connection] += 1;
-            std::hint::black_box(table.packet(&packet, &arrival, &mut tally));
-        };
-        let begin = cpu_nanos();
-        for round in 0..12 * flows {
-            send(&mut table, round % flows);
-        }
-        let warm = (cpu_nanos() - begin) / (12 * flows as i64);
-        let memory = table.counts().memory / flows as u64;
-        let order: Vec<u32> = (0..2_000_000)
-            .map(|_| {
-                random =
-                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                ((random >> 33) % flows as u64) as u32
-            })
-            .collect();
-        let begin = cpu_nanos();
-        for &connection in &order {
-            send(&mut table, connection as usize);
-        }
-        let random = (cpu_nanos() - begin) / order.len() as i64;
-        let chase = chase(flows * 480 / 8);
-        println!(
-            "{flows} flows, {chase} ns a dependent load of as much memory: {random} ns a packet in random order, {warm} with the beginnings, {memory} bytes a flow"
-        );
     }
 }

@@ -1,13 +1,7 @@
 //! What captures amount to, against tshark: every capture that nobody here wrote, whole, cut in two and over an index. They lie
 //! where `TAPKEEP_CORPORA` points, else in a folder beside the checkout. Without them these tests say that they skip.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr,
-    unreachable_pub,
-    reason = "helpers of tests, and a measurement"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "helpers of tests")]
 
 #[path = "support/corpora.rs"]
 mod corpora;
@@ -16,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path as FilePath, PathBuf};
-use std::time::Instant;
 
 use corpora::{captures, corpora};
 use serde_json::Value;
@@ -24,15 +17,15 @@ use tapkeep::capture::replay::Import;
 use tapkeep::flow::key::FlowKey;
 use tapkeep::flow::key::Numbers;
 use tapkeep::flow::summary::{
-    Count, Identity, Merged, Probe, Summariser, Summary, SummaryLimits, Talk, Traffic, Wanted,
+    Count, Merged, Probe, Summariser, Summary, SummaryLimits, Talk, Traffic, Wanted,
 };
 use tapkeep::index::analysis::{Analysis, AnalysisError, Question, over_data_dir, over_files, summary_of};
 use tapkeep::index::rebuild;
 use tapkeep::index::writer::{Health, IndexWriter};
-use tapkeep::packet::addr::{Addr, Mac, Vlan};
+use tapkeep::packet::addr::{Addr, Mac};
 use tapkeep::packet::community_id::CommunityId;
 use tapkeep::packet::decode::decode;
-use tapkeep::packet::level::{Level, Path};
+use tapkeep::packet::level::Level;
 use tapkeep::packet::{Frame, LinkType, MAX_SNAPLEN, NANOS_PER_SEC, Nanos, Precision};
 use tapkeep::store::block::Tally;
 use tapkeep::store::catalog::Catalog;
@@ -718,141 +711,4 @@ fn without_capture_files_the_summaries_of_flow_files_answer() {
     let answer = house.ask(TimeRange { since: Some(since), until: None }, vec![], &[]).unwrap();
     assert_eq!((answer.files, answer.cut_flows.len()), (parts.len() - 2, 1));
     assert_eq!(answer.from, Some(since));
-}
-
-/// What is measured, in a release build: `cargo test --release --test summary -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a test"]
-fn measure() {
-    let Some(corpora) = corpora() else { return };
-    for name in [
-        "mix-office.pcap",
-        "mix-many-protocols.pcap",
-        "mix-tls-v4-v6.pcap",
-        "mix-emix.pcap",
-        "load-echo-loopback.pcap.gz",
-    ] {
-        let packets = packets(&corpora.join(name));
-        let decoded: Vec<_> =
-            packets.iter().map(|packet| decode(packet.link, &packet.data, packet.wire_len)).collect();
-        let rounds = 400_000 / packets.len() + 1;
-        let mut summariser = Summariser::new(SummaryLimits::DEFAULT);
-        let begin = Instant::now();
-        for _ in 0..rounds {
-            for (packet, layers) in packets.iter().zip(&decoded) {
-                summariser.packet(layers, packet.at, packet.wire_len);
-            }
-        }
-        let nanos = begin.elapsed().as_nanos() as usize / (rounds * packets.len());
-        let begin = Instant::now();
-        let summary = summary(&packets, SummaryLimits::DEFAULT);
-        let once = begin.elapsed().as_nanos() as usize / packets.len();
-        let encoded = summary.encode(&SummaryLimits::DEFAULT);
-        let on_disk: usize = packets.iter().map(|packet| 16 + packet.data.len()).sum();
-        eprintln!(
-            "{name}: {nanos} ns a packet ({once} with decoding, once, cold); index {} of {on_disk} bytes ({:.2} %): \
-             {} endpoints in {}, {} conversations in {}, filter {}",
-            encoded.len(),
-            100.0 * encoded.len() as f64 / on_disk as f64,
-            summary.endpoints.rows.len(),
-            encoded.endpoints.len(),
-            summary.conversations.rows.len(),
-            encoded.conversations.len(),
-            encoded.filter.len(),
-        );
-    }
-    for (endpoints, of) in [(200, 2_000), (1_000, 5_000), (4_096, 20_000)] {
-        measure_merging(endpoints, of);
-    }
-}
-
-/// A thousand files, each with so many of so many addresses, three conversations each.
-fn measure_merging(endpoints: usize, of: u32) {
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = |below: u32| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((random >> 33) % u64::from(below)) as u32
-    };
-    let count = |packets: u32| Count { packets: packets.into(), bytes: u64::from(packets) * 700 };
-    let dir = tempfile::tempdir().unwrap();
-    let mut index = IndexWriter::new(&dir.path().join("index.sqlite3"));
-    let mut catalog = Catalog::default();
-    let mut sizes = BTreeMap::new();
-    for number in 1..=1000 {
-        let mut facts = CaptureFacts::bare(CaptureName::new(number, 1_700_000_000), State::Sealed);
-        facts.size = 1 << 20;
-        sizes.insert(number, facts.size);
-        catalog.apply(&Entry { at: None, up_ms: 0, synchronised: true, act: Act::Seal { capture: facts } });
-    }
-    index.recover(&catalog).unwrap();
-    let mut bytes = 0;
-    for number in 1..=1000 {
-        let mut summary = Summary { range: Some((0, 1)), total: count(1), ..Summary::default() };
-        let mut addrs = BTreeMap::new();
-        while addrs.len() < endpoints {
-            let addr = Addr::v4((0x0a00_0000 + next(of) * 7).to_be_bytes());
-            addrs.insert(
-                addr,
-                Traffic { tx: count(next(5000)), rx: count(next(5000)), error: Count::default() },
-            );
-        }
-        let ends: Vec<_> = addrs.keys().copied().collect();
-        summary.endpoints.rows = addrs.into_iter().collect();
-        let paths = (0..40).map(|level| {
-            let level = Level::from_number(54 + level).unwrap();
-            (Path::EMPTY.with(Level::Eth).with(Level::Ip).with(Level::Tcp).with(level), count(1000))
-        });
-        summary.protocols.rows = paths.collect();
-        let mut talks = BTreeMap::new();
-        for _ in 0..endpoints * 3 {
-            let (a, b) = (ends[next(ends.len() as u32) as usize], ends[next(ends.len() as u32) as usize]);
-            let port = 32768 + next(28_000) as u16;
-            let key = FlowKey {
-                a: (a.min(b), 443),
-                b: (a.max(b), port),
-                vlan: Vlan::NONE,
-                proto: 6,
-                numbers: Numbers::Ports,
-            };
-            let (orig, resp, first) = (count(next(50)), count(next(90)), i64::from(next(60_000_000)) * 1000);
-            talks.insert(
-                key,
-                Talk {
-                    forward: true,
-                    identity: Identity::Key,
-                    orig,
-                    resp,
-                    first,
-                    last: first + 5_000_000_000,
-                    ..Talk::default()
-                },
-            );
-        }
-        summary.conversations.rows = talks.into_iter().take(4096).collect();
-        let encoded = summary.encode(&SummaryLimits::DEFAULT);
-        bytes += encoded.len();
-        index.put_summary(number, 1 << 20, &encoded);
-    }
-    let reader = tapkeep::index::query::Reader::open(&dir.path().join("index.sqlite3")).unwrap();
-    for (what, wanted) in [
-        ("protocols", Wanted { protocols: true, ..Wanted::default() }),
-        ("endpoints", Wanted { endpoints: true, ..Wanted::default() }),
-        ("conversations", Wanted { conversations: true, ..Wanted::default() }),
-    ] {
-        let (begin, mut merged, mut files) = (Instant::now(), Merged::new(wanted, SummaryLimits::FOREIGN), 0);
-        reader
-            .summaries(&sizes, wanted, |_, blobs| {
-                merged.add_blobs(blobs).unwrap();
-                files += 1;
-            })
-            .unwrap();
-        let read = begin.elapsed();
-        let rows =
-            merged.protocols().rows.len() + merged.endpoints().rows.len() + merged.conversations().rows.len();
-        eprintln!(
-            "{files} files of {endpoints} endpoints, {} bytes each: {what} read and merged in {read:?}, {rows} rows after {:?}",
-            bytes / 1000,
-            begin.elapsed()
-        );
-    }
 }

@@ -95,24 +95,3 @@ fn bytes(hexadecimal: &str) -> Vec<u8> {
     let digits = |at| u8::from_str_radix(&hexadecimal[at..at + 2], 16).unwrap();
     (0..hexadecimal.len()).step_by(2).map(digits).collect()
 }
-
-/// `cargo test --release --test decode -- --ignored --nocapture how_long`
-#[test]
-#[ignore = "measures, in the release profile"]
-fn how_long_a_frame_of_tcp_takes() {
-    let Some(corpora) = corpora() else { return };
-    let mut frames = Vec::new();
-    each(&corpora.join("load-echo-loopback.pcap.gz"), |link, frame| {
-        frames.push((link, frame.data.to_vec(), frame.wire_len));
-    });
-    let round = || {
-        let start = std::time::Instant::now();
-        for (link, data, wire_len) in &frames {
-            std::hint::black_box(decode(*link, std::hint::black_box(data), *wire_len));
-        }
-        start.elapsed().as_secs_f64() * 1e9 / frames.len() as f64
-    };
-    let best = (0..50).map(|_| round()).fold(f64::INFINITY, f64::min);
-    println!("{best:.1} ns a frame, the best of 50 rounds over {} frames", frames.len());
-    assert!(best < 100.0, "{best}");
-}
