@@ -48,7 +48,7 @@ pub(super) fn fits(claim: Level, p: &[u8]) -> bool {
         Level::Socks => is_socks(p),
         Level::Tacplus => {
             matches!(p, [0xc0 | 0xc1, 1..=3, _, 0..=5, ..])
-                && be32(p, 8).is_some_and(|len| len as usize + 12 >= p.len())
+                && be32(p, 8).is_some_and(|len| (len as usize).saturating_add(12) >= p.len())
         }
         Level::Vnc => false,
         Level::OpenVpn => {
@@ -140,7 +140,7 @@ fn is_number_first(p: &[u8]) -> bool {
 
 fn is_dns(p: &[u8]) -> bool {
     Message::read(p)
-        .is_some_and(|message| message.questions + message.answers.min(1) > 0 && message.is_plain())
+        .is_some_and(|message| (message.questions > 0 || message.answers > 0) && message.is_plain())
 }
 
 fn is_memcache(p: &[u8]) -> bool {
