@@ -9,7 +9,8 @@ BIN     := $(TARGET)/release/tapkeep
 PREFIX  ?= /usr/local
 SYSCONF ?= /etc
 NEED    := scripts/install-packages
-SHELLS  := scripts/demo scripts/install-packages fuzz/run .ci/run
+UNITS   := systemd/tapkeep.service systemd/tapkeep@.service
+SHELLS  := scripts/check-units scripts/demo scripts/install-packages fuzz/run .ci/run
 PYTHONS := scripts/traffic fuzz/seeds scripts/check-dependencies scripts/protocol-agreement benches/live benches/offline benches/writeback \
            tests/support/digest.py tests/support/ordeal.py
 FUZZ    := 20
@@ -40,7 +41,7 @@ test: ## Run every test: units, properties, crashes, live capture (as root), doc
 	$(CARGO) test --locked
 	scripts/demo $(TARGET)/debug/tapkeep
 
-lint: ## Check form, clippy, documentation, scripts, licences and Rust versions
+lint: ## Check form, clippy, documentation, scripts, units, licences and Rust versions
 	@$(NEED) rust build lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -48,6 +49,7 @@ lint: ## Check form, clippy, documentation, scripts, licences and Rust versions
 	shellcheck $(SHELLS)
 	python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHONS)
 	scripts/check-dependencies
+	scripts/check-units
 
 audit: ## Check dependencies for known vulnerabilities (wants cargo-deny and the network)
 	@cargo-deny --version >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny' >&2; exit 1; }
@@ -77,16 +79,21 @@ fuzz: ## Fuzz the decoder, the importers and the JSONB reader (FUZZ=20 seconds e
 doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
 	$(CARGO) doc --locked --no-deps --document-private-items
 
-install: ## Install program and sample configuration (PREFIX=/usr/local SYSCONF=/etc DESTDIR=)
+install: ## Install program, units and sample configuration (PREFIX=/usr/local SYSCONF=/etc DESTDIR=)
 	@test -x $(BIN) || { echo 'nothing to install: run "make build" first' >&2; exit 1; }
 	install -D -m 0755 -s $(BIN) $(DESTDIR)$(PREFIX)/bin/tapkeep
 	install -D -m 0644 config/tapkeep.toml $(DESTDIR)$(PREFIX)/share/tapkeep/tapkeep.toml
+	install -D -m 0644 systemd/tapkeep.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/tapkeep.conf
+	install -D -m 0644 systemd/tapkeep.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/tapkeep.conf
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(UNITS)
+	sed -i 's#/usr/bin/tapkeep#$(PREFIX)/bin/tapkeep#' $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(UNITS:systemd/%=systemd/system/%))
 	@test -e $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml || \
 	  install -D -m 0644 config/tapkeep.toml $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml
 	@echo 'installed; settings: $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml (left alone if it was there)'
 
 uninstall: ## Remove what install installed, but for the settings and the data
-	rm -rf $(DESTDIR)$(PREFIX)/bin/tapkeep $(DESTDIR)$(PREFIX)/share/tapkeep
+	rm -rf $(DESTDIR)$(PREFIX)/bin/tapkeep $(DESTDIR)$(PREFIX)/share/tapkeep \
+	  $(DESTDIR)$(PREFIX)/lib/{sysusers,tmpfiles}.d/tapkeep.conf $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(UNITS:systemd/%=systemd/system/%))
 
 clean: ## Remove what was built
 	$(CARGO) clean

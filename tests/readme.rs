@@ -115,6 +115,7 @@ fn the_searches_of_the_readme_work_as_printed() {
     let mut tried = 0;
     for search in blocks.chain(cells) {
         let search = search.replace(CAPTURE, "FILE");
+        assert!(search.contains("-r "), "tshark {search}: reads no file");
         let answer = shell(&format!("cd {} && tshark {search}", dir.path().display()));
         for expected in ["-z io,phs", "-Y http ", "tcp.len > 1400"] {
             assert!(

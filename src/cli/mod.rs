@@ -20,6 +20,7 @@ mod run;
 mod select;
 mod settings;
 mod status;
+mod status_line;
 mod suspicious;
 pub mod table;
 pub mod time;

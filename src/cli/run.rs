@@ -6,9 +6,11 @@ use tracing::warn;
 
 use super::output::{Exit, Output, UsageError};
 use super::settings::{plan, tap};
+use super::status_line::line;
 use super::{Common, log, replay};
 use crate::config::{Loaded, load};
 use crate::daemon::service::{self, Service};
+use crate::sys::notify::Manager;
 
 /// What `run` is asked.
 #[derive(Debug, Args)]
@@ -28,6 +30,7 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
     let loaded = read()?;
     if let Some(file) = loaded.config.replay.clone() {
         loaded.warnings.iter().for_each(|warning| out.note(warning));
+        Manager::of_environment().ready(&format!("replaying {}", file.display()));
         return replay::of_files(&[file], false, &loaded, out);
     }
     let config = &loaded.config;
@@ -47,18 +50,21 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
         }
         Ok(plan(&new.config, true, true))
     };
-    let ended = service::run(&service, &reload)?;
+    let ended = service::run(&service, &reload, &line)?;
     Ok(if ended { Exit::Ok } else { Exit::Failure })
 }
 
 /// Keys that are read again on SIGHUP.
-const RELOADED: [&str; 8] = [
+const RELOADED: [&str; 11] = [
     "recorder.rotation_size",
     "recorder.rotation_interval",
     "recorder.sync_interval",
     "retention.count",
     "retention.bytes",
     "retention.age",
+    "retention.flow_count",
+    "retention.flow_bytes",
+    "retention.flow_age",
     "retention.min_free",
     "retention.floor",
 ];

@@ -164,6 +164,7 @@ impl Running {
 
     /// Does what comes next; `false` when nothing will.
     fn turn(&mut self) -> bool {
+        self.setup.health.turns.analyst.add(1);
         if self.setup.abandon.load(Ordering::Relaxed) {
             return false;
         }

@@ -117,12 +117,14 @@ impl Feeder {
         if self.parcels.try_send(Parcel::Block(block)).is_err() {
             self.health.losses.add(&Losses { queue: Some(packets), ..Losses::NONE });
         }
+        self.health.waiting.set(self.parcels.len() as u64);
     }
 
     /// Hands on what would otherwise wait although the recorder is idle, and losses that no block came for.
     fn hand_on_if_idle(&mut self) {
         self.tell_untold();
         self.count_losses();
+        self.health.waiting.set(self.parcels.len() as u64);
         if !self.parcels.is_empty() {
             return;
         }
@@ -174,6 +176,7 @@ pub(super) fn capture(
     let (mut drops_due, mut hand_on_due) = (Instant::now() + COUNT_DROPS, Instant::now() + HAND_ON);
     let mut ended = Ok(());
     while !stop.load(Ordering::Relaxed) {
+        feeder.health.turns.capture.add(1);
         let timeout = drops_due.min(hand_on_due).saturating_duration_since(Instant::now());
         let turn = tap.turn(waker, timeout, |link, frame| {
             feeder.push(&frame, Format { link, precision, snaplen });

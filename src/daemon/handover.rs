@@ -262,6 +262,7 @@ impl Handover {
                 break;
             }
         }
+        self.health.works.set(self.works.len() as u64);
     }
 }
 

@@ -54,6 +54,17 @@ impl LossCounters {
     }
 }
 
+/// Turns of the threads' loops: signs of life, at least one a second each, idle or not.
+#[derive(Debug, Default)]
+pub struct Turns {
+    /// The capture thread's.
+    pub capture: Counter,
+    /// The recorder thread's.
+    pub recorder: Counter,
+    /// The analyst thread's, from when it has found its place after a start.
+    pub analyst: Counter,
+}
+
 /// What the threads tell.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -63,8 +74,12 @@ pub struct Health {
     pub bytes: Counter,
     /// Packets that were written.
     pub written: Counter,
-    /// Blocks waiting for the recorder.
+    /// Parcels waiting for the recorder, when capture last looked.
     pub waiting: Counter,
+    /// Works waiting for the analyst, when the recorder last looked.
+    pub works: Counter,
+    /// Turns of the threads' loops.
+    pub turns: Turns,
     /// Length of the growing file, bytes.
     pub growing: Counter,
     /// Since when the block that is being written waits, milliseconds since boot; 0 while none is.
@@ -104,6 +119,11 @@ impl Health {
     /// Tells what the service does.
     pub fn set_activity(&self, state: Activity) {
         self.told().state = state;
+    }
+
+    /// What the service does.
+    pub fn activity(&self) -> Activity {
+        self.told().state.clone()
     }
 
     /// Tells of the growing file, and since when (milliseconds since boot) its oldest unsynced packet waits.

@@ -2,7 +2,7 @@
 //! starts threads.
 //!
 //! ```text
-//! capture ──▶ recorder ──▶ sealer ──▶ keeper ──▶ index          main: signals, clock, state file
+//! capture ──▶ recorder ──▶ sealer ──▶ keeper ──▶ index          main: signals, clock, state file, watchdog
 //!                 └──────▶ analyst ──────┴─────────┘
 //! ```
 //!
@@ -26,5 +26,7 @@ pub mod service;
 pub mod setup;
 mod state;
 mod synced;
+mod watch;
+mod watchdog;
 
 pub use state::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};

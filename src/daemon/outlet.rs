@@ -105,6 +105,7 @@ impl Outlet {
     fn make_room(&mut self) {
         let until = Instant::now() + PATIENCE;
         while self.patient && !self.writer.has_room() && !self.abandon.load(Ordering::Relaxed) {
+            self.health.turns.analyst.add(1);
             std::thread::sleep(PAUSE);
             self.write();
             self.patient = Instant::now() < until;

@@ -123,7 +123,7 @@ pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Rec
 impl Running {
     /// Deals with what comes next; `false` when nothing will.
     fn turn(&mut self, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) -> bool {
-        self.setup.health.waiting.set(parcels.len() as u64);
+        self.setup.health.turns.recorder.add(1);
         if self.keeps_block(parcels.len()) {
             if self.wait_for_sealer(sealed, self.patience()) {
                 self.retry();

@@ -13,11 +13,10 @@ use super::feed;
 use super::health::Health;
 use super::pipeline::{Pipeline, Plan};
 use super::setup::DataDirectory;
-use super::state::{Activity, Disk, Queue, ServiceState, StateFile};
+use super::state::{Activity, ServiceState};
+use super::watch::Watch;
 use crate::capture::live::{Tap, TapConfig, TapError};
-use crate::store::entry::Act;
-use crate::store::facts::rfc3339;
-use crate::sys::clock::{Clock, Now, RealClock};
+use crate::sys::clock::RealClock;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::wake::{Waker, wait};
 
@@ -37,11 +36,17 @@ pub struct Service {
 /// What a reload asks for: a new plan, or what is wrong with the configuration.
 pub type Reload<'a> = dyn Fn() -> anyhow::Result<Plan> + 'a;
 
-/// A jump of the wall clock against the running one that is worth a word.
-const STEP_NS: i64 = 1_000_000_000;
+/// How the service says in a line how it is.
+pub type Describe<'a> = dyn Fn(&ServiceState) -> String + 'a;
+
+/// How often a starting or stopping service looks whether its threads have begun or ended.
+const SOON: Duration = Duration::from_millis(20);
+
+/// How long an abandoned service waits for its threads.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Runs until a signal asks for the end. `Ok(false)` if a second one asked to leave the rest to salvage.
-pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
+pub fn run(service: &Service, reload: &Reload<'_>, describe: &Describe<'_>) -> anyhow::Result<bool> {
     let mut signals = Signals::new().context("listen for signals")?;
     let (health, clock) = (Arc::new(Health::default()), Arc::new(RealClock));
     let (feeder, intake) = Pipeline::feeder(&service.plan, &health, clock);
@@ -67,15 +72,15 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
     }
     let mut pipeline =
         Pipeline::start(service.plan.clone(), &data, intake, health).context("start a thread")?;
-    let mut watch = Watch::new(service, &data, &pipeline);
+    let mut watch = Watch::new(service, &data, &pipeline, describe);
     let mut stopping = false;
     while !capture.is_finished() || !pipeline.is_finished() {
-        // The end of a thread behind capture wakes nobody.
-        let patience = if stopping { SOON } else { watch.until_due() };
+        // The end of a thread behind capture wakes nobody, nor does its beginning.
+        let patience = if stopping || watch.is_starting() { SOON } else { watch.until_due() };
         wait(Some(signals.fd()), &capture.ended, patience).context("wait for signals")?;
         for signal in signals.pending() {
             match signal {
-                Signal::Reload => reload_plan(&pipeline, &data, reload),
+                Signal::Reload => watch.reload(|| reload_plan(&pipeline, &data, reload)),
                 Signal::Stop if stopping => {
                     warn!("stopped again: what is not sealed yet is left to salvage");
                     return Ok(abandon(pipeline));
@@ -84,6 +89,7 @@ pub fn run(service: &Service, reload: &Reload<'_>) -> anyhow::Result<bool> {
                     info!("stopping: writing what has arrived");
                     stopping = true;
                     end(&pipeline, &capture);
+                    watch.stopping();
                 }
             }
         }
@@ -115,7 +121,7 @@ fn end(pipeline: &Pipeline, capture: &Capture) {
 fn abandon(mut pipeline: Pipeline) -> bool {
     pipeline.abandon();
     pipeline.close();
-    let until = Instant::now() + SECOND;
+    let until = Instant::now() + LAST;
     while !pipeline.is_finished() && Instant::now() < until {
         std::thread::sleep(SOON);
     }
@@ -172,101 +178,4 @@ impl Capture {
             Err(_) => anyhow::bail!("the capture thread has panicked"),
         }
     }
-}
-
-/// What the main thread does each second.
-struct Watch {
-    clock: Arc<dyn Clock>,
-    file: Option<StateFile>,
-    /// Whether the state could not be told the last time.
-    silent: bool,
-    state: ServiceState,
-    due: Instant,
-    last: Now,
-    root: PathBuf,
-    fs: Arc<dyn crate::sys::fs::Fs>,
-}
-
-/// How often it is done.
-const SECOND: Duration = Duration::from_secs(1);
-
-/// How often a stopping service looks whether its threads have ended.
-const SOON: Duration = Duration::from_millis(20);
-
-impl Watch {
-    fn new(service: &Service, data: &DataDirectory, pipeline: &Pipeline) -> Self {
-        let now = data.clock.now();
-        let root = data.layout.root().to_owned();
-        let state = ServiceState {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            data_dir: root.clone(),
-            interface: service.tap.interface.clone(),
-            started: rfc3339(now.wall),
-            kernel_buffer: service.tap.kernel_buffer,
-            queue: Queue {
-                waiting: 0,
-                blocks: pipeline.blocks,
-                bytes: service.plan.queue_size,
-                seconds: None,
-            },
-            ..ServiceState::default()
-        };
-        let file = StateFile::claim(&service.runtime_dir, &root, up_ms(&now)).map_err(|error| {
-            let dir = service.runtime_dir.display();
-            warn!("tell the state in {dir}: {error}; `tapkeep status` will not find this service");
-        });
-        let (clock, fs) = (Arc::clone(&data.clock), Arc::clone(&data.fs));
-        Self { clock, file: file.ok(), silent: false, state, due: Instant::now(), last: now, root, fs }
-    }
-
-    fn until_due(&self) -> Duration {
-        self.due.saturating_duration_since(Instant::now())
-    }
-
-    fn look(&mut self, pipeline: &Pipeline) {
-        if Instant::now() < self.due {
-            return;
-        }
-        self.due += SECOND;
-        let now = self.clock.now();
-        self.find_step(&now, pipeline);
-        self.tell(&now, pipeline);
-        self.last = now;
-    }
-
-    fn find_step(&self, now: &Now, pipeline: &Pipeline) {
-        let ran = i64::try_from(now.up.saturating_sub(self.last.up).as_nanos()).unwrap_or(i64::MAX);
-        let step = now.wall - self.last.wall - ran;
-        if step.abs() > STEP_NS {
-            let by_ms = step / 1_000_000;
-            warn!("the wall clock has stepped by {by_ms} ms");
-            pipeline.note(Act::ClockStep { by_ms });
-        }
-    }
-
-    fn tell(&mut self, now: &Now, pipeline: &Pipeline) {
-        let (packets, bytes) = (self.state.packets, self.state.bytes);
-        let state = &mut self.state;
-        pipeline.health.fill(state, up_ms(now));
-        (state.updated, state.updated_up_ms) = (rfc3339(now.wall), up_ms(now));
-        let ran = now.up.saturating_sub(self.last.up).as_secs_f64().max(1e-3);
-        state.packet_rate = (state.packets - packets) as f64 / ran;
-        state.byte_rate = (state.bytes - bytes) as f64 / ran;
-        state.queue.seconds = (state.byte_rate > 0.0).then(|| state.queue.bytes as f64 / state.byte_rate);
-        state.disk =
-            self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
-        let Some(file) = &mut self.file else { return };
-        if let Err(error) = file.write(state) {
-            if !std::mem::replace(&mut self.silent, true) {
-                warn!("tell the state: {error}; trying again each second");
-            }
-        } else {
-            self.silent = false;
-        }
-    }
-}
-
-fn up_ms(now: &Now) -> u64 {
-    u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,6 @@
 //! The state file: what the service tells others of itself, once a second.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -179,6 +180,9 @@ pub struct ServiceState {
     /// The analyst.
     #[serde(default)]
     pub analysis: Analysing,
+    /// For how many seconds each thread has had work and stood still; 0 if it turns.
+    #[serde(default)]
+    pub still: BTreeMap<String, u64>,
     /// The disk.
     pub disk: Option<Disk>,
     /// Whether the index has stopped following.

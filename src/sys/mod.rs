@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod fs;
 pub mod link;
+pub mod notify;
 pub mod random;
 mod raw;
 pub mod signals;

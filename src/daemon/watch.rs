@@ -1,0 +1,219 @@
+//! What the main thread does each second: the clocks, the state file, the threads' signs of life, the service manager.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use super::pipeline::Pipeline;
+use super::service::{Describe, Service};
+use super::setup::DataDirectory;
+use super::state::{Activity, Disk, Queue, ServiceState, StateFile};
+use super::watchdog::{Change, Watchdog};
+use crate::store::entry::Act;
+use crate::store::facts::rfc3339;
+use crate::sys::clock::{Clock, Now};
+use crate::sys::notify::Manager;
+
+/// A jump of the wall clock against the running one that is worth a word.
+const STEP_NS: i64 = 1_000_000_000;
+
+/// How often the state is told.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How often the service manager is told, at least. It wakes for it.
+const TELL_MANAGER: Duration = Duration::from_secs(5);
+
+/// How much more time a stopping service asks for each time, and for how long.
+const EXTENSION: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
+
+/// The main thread's watch.
+pub(super) struct Watch<'a> {
+    clock: Arc<dyn Clock>,
+    file: Option<StateFile>,
+    /// Whether the state could not be told the last time.
+    silent: bool,
+    state: ServiceState,
+    due: Instant,
+    last: Now,
+    root: PathBuf,
+    fs: Arc<dyn crate::sys::fs::Fs>,
+    watchdog: Watchdog,
+    manager: Manager,
+    describe: &'a Describe<'a>,
+    /// Whether the service manager knows that the start is over.
+    is_ready: bool,
+    tell_manager: Instant,
+    stopping_since: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch.
+    pub(super) fn new(
+        service: &Service,
+        data: &DataDirectory,
+        pipeline: &Pipeline,
+        describe: &'a Describe<'a>,
+    ) -> Self {
+        let now = data.clock.now();
+        let root = data.layout.root().to_owned();
+        let state = ServiceState {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            data_dir: root.clone(),
+            interface: service.tap.interface.clone(),
+            started: rfc3339(now.wall),
+            kernel_buffer: service.tap.kernel_buffer,
+            queue: Queue {
+                waiting: 0,
+                blocks: pipeline.blocks,
+                bytes: service.plan.queue_size,
+                seconds: None,
+            },
+            ..ServiceState::default()
+        };
+        let file = StateFile::claim(&service.runtime_dir, &root, up_ms(&now)).map_err(|error| {
+            let dir = service.runtime_dir.display();
+            warn!("tell the state in {dir}: {error}; `tapkeep status` will not find this service");
+        });
+        let (clock, fs) = (Arc::clone(&data.clock), Arc::clone(&data.fs));
+        let begun = Instant::now();
+        Self {
+            clock,
+            file: file.ok(),
+            silent: false,
+            state,
+            due: begun,
+            last: now,
+            root,
+            fs,
+            watchdog: Watchdog::new(begun),
+            manager: Manager::of_environment(),
+            describe,
+            is_ready: false,
+            tell_manager: begun,
+            stopping_since: None,
+        }
+    }
+
+    /// How long nothing is to be done.
+    pub(super) fn until_due(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether it is not known yet that packets can arrive, or why not.
+    pub(super) fn is_starting(&self) -> bool {
+        !self.is_ready
+    }
+
+    /// Does what is due.
+    pub(super) fn look(&mut self, pipeline: &Pipeline) {
+        if !self.is_ready && pipeline.health.activity() != Activity::Starting {
+            self.is_ready = true;
+            self.look_at_all(pipeline);
+            self.manager.ready(&(self.describe)(&self.state));
+        }
+        if Instant::now() >= self.due {
+            self.due += SECOND;
+            self.look_at_all(pipeline);
+            self.tell_manager();
+        }
+    }
+
+    /// Does a reload, and has the service manager wait for its end.
+    pub(super) fn reload(&mut self, reload: impl FnOnce()) {
+        if !self.is_ready {
+            return reload();
+        }
+        self.manager.reloading();
+        reload();
+        self.manager.ready(&(self.describe)(&self.state));
+    }
+
+    /// Tells the service manager that the end has begun.
+    pub(super) fn stopping(&mut self) {
+        self.stopping_since = Some(Instant::now());
+        self.is_ready = true;
+        self.manager.stopping("stopping: writing what has arrived");
+        self.tell_manager = Instant::now();
+    }
+
+    fn look_at_all(&mut self, pipeline: &Pipeline) {
+        let now = self.clock.now();
+        self.find_step(&now, pipeline);
+        self.look_at_threads(pipeline);
+        self.tell(&now, pipeline);
+        self.last = now;
+    }
+
+    fn look_at_threads(&mut self, pipeline: &Pipeline) {
+        if self.stopping_since.is_some() {
+            return;
+        }
+        for change in self.watchdog.look(Instant::now(), &pipeline.health) {
+            match change {
+                Change::Slow(still) => warn!("{still}"),
+                Change::Turns(still) => info!("{still} no more"),
+                Change::Stuck(still) => {
+                    error!("{still} and is stuck; the service has to be started again");
+                    self.tell_manager = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Tells the service manager how things are. It gets no sign of life while a thread is stuck.
+    fn tell_manager(&mut self) {
+        let now = Instant::now();
+        if now < self.tell_manager {
+            return;
+        }
+        let interval =
+            self.manager.watchdog().map_or(TELL_MANAGER, |watchdog| TELL_MANAGER.min(watchdog / 4));
+        self.tell_manager = now + interval;
+        let status = (self.describe)(&self.state);
+        match (self.stopping_since, self.watchdog.stuck()) {
+            (Some(since), _) if now < since + EXTENSION.1 => self.manager.extend(EXTENSION.0, &status),
+            (Some(_), _) => {}
+            (None, Some(still)) => self.manager.stuck(&format!("{still}; {status}")),
+            (None, None) => self.manager.alive(&status),
+        }
+    }
+
+    fn find_step(&self, now: &Now, pipeline: &Pipeline) {
+        let ran = i64::try_from(now.up.saturating_sub(self.last.up).as_nanos()).unwrap_or(i64::MAX);
+        let step = now.wall - self.last.wall - ran;
+        if step.abs() > STEP_NS {
+            let by_ms = step / 1_000_000;
+            warn!("the wall clock has stepped by {by_ms} ms");
+            pipeline.note(Act::ClockStep { by_ms });
+        }
+    }
+
+    fn tell(&mut self, now: &Now, pipeline: &Pipeline) {
+        let (packets, bytes) = (self.state.packets, self.state.bytes);
+        let state = &mut self.state;
+        pipeline.health.fill(state, up_ms(now));
+        state.still = self.watchdog.still().map(|(name, still)| (name.to_owned(), still.as_secs())).collect();
+        (state.updated, state.updated_up_ms) = (rfc3339(now.wall), up_ms(now));
+        let ran = now.up.saturating_sub(self.last.up).as_secs_f64().max(1e-3);
+        state.packet_rate = (state.packets - packets) as f64 / ran;
+        state.byte_rate = (state.bytes - bytes) as f64 / ran;
+        state.queue.seconds = (state.byte_rate > 0.0).then(|| state.queue.bytes as f64 / state.byte_rate);
+        state.disk =
+            self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
+        let Some(file) = &mut self.file else { return };
+        if let Err(error) = file.write(state) {
+            if !std::mem::replace(&mut self.silent, true) {
+                warn!("tell the state: {error}; trying again each second");
+            }
+        } else {
+            self.silent = false;
+        }
+    }
+}
+
+fn up_ms(now: &Now) -> u64 {
+    u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX)
+}
