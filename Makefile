@@ -10,17 +10,21 @@ PREFIX  ?= /usr/local
 SYSCONF ?= /etc
 NEED    := scripts/install-packages
 UNITS   := systemd/tapkeep.service systemd/tapkeep@.service
-SHELLS  := scripts/check-units scripts/demo scripts/install-packages fuzz/run .ci/run
-PYTHONS := scripts/traffic fuzz/seeds scripts/check-dependencies scripts/protocol-agreement benches/live benches/offline benches/writeback \
-           tests/support/digest.py tests/support/ordeal.py
+SCRIPTS := $(wildcard .ci benches fuzz/run fuzz/seeds packaging scripts systemd tests yocto)
+SHELLS  := $(shell grep -rIlE '^\#!/(usr/)?bin/(env )?(ba|da)?sh' $(SCRIPTS))
+PYTHONS := $(shell grep -rIlE '^\#!/usr/bin/(env )?python3' $(SCRIPTS))
 FUZZ    := 20
+# What a board is built for: Debian's names of architectures.
+BOARDS   := arm64 armhf
+DEB_ARCH ?= all
+DEBS     := $(if $(filter all,$(DEB_ARCH)),amd64 $(BOARDS),$(DEB_ARCH))
 
 # Where a machine builds, a test that cannot run is a failure, not a skip.
 ifneq ($(CI),)
 export TAPKEEP_TEST_REQUIRE := 1
 endif
 
-.PHONY: help build demo test lint audit fuzz bench bench-offline bench-parts bench-writeback doc install uninstall clean
+.PHONY: help build cross deb demo test lint audit fuzz bench bench-offline bench-parts bench-writeback doc install uninstall clean
 
 help: ## Tell what can be made
 	@printf 'make TARGET, with TARGET one of\n\n'
@@ -31,6 +35,21 @@ help: ## Tell what can be made
 build: ## Build the program (release profile): target/release/tapkeep
 	@$(NEED) rust build
 	$(CARGO) build --release --locked
+
+cross: $(BOARDS:%=cross-%) ## Build the program for boards, arm64 and armhf, with libpcap linked in (docs/APPLIANCE.md)
+
+cross-%: cross-packages
+	scripts/cross/cargo $* build --release --locked
+	scripts/cross/check $(TARGET)/cross/$*/tapkeep
+
+.PHONY: cross-packages
+cross-packages:
+	@$(NEED) rust build cross
+
+deb: $(DEBS:%=deb-%) ## Make Debian packages: target/deb (DEB_ARCH=all, amd64, arm64 or armhf)
+
+deb-%: cross-%
+	packaging/deb/build $*
 
 demo: build ## Record a live wire (as root) or replay a capture, and show what one can do with it
 	@$(NEED) demo
