@@ -15,7 +15,7 @@ use support::clock::FakeClock;
 use support::pcap::{Packet, Shape, frame, mix, parse_pcap, pcap_bytes, read_pcap, write_pcap};
 use support::process::{Answer, run};
 use support::require;
-use support::service::{TAPKEEP, ask, tapkeep};
+use support::service::{ask, command_line, tapkeep};
 use tapkeep::store::entry::Act;
 use tapkeep::store::facts::{CaptureFacts, State};
 use tapkeep::store::ledger::Ledger;
@@ -290,7 +290,10 @@ fn json_is_valid_in_every_case() {
 /// Runs a shell line with `$T` as the program and `$D` as the data directory.
 fn shell(data: &Path, line: &str) -> Answer {
     let mut bash = Command::new("bash");
-    bash.args(["-c", &format!("set -o pipefail; {line}")]).env("T", TAPKEEP).env("D", data).env("TZ", "UTC");
+    bash.args(["-c", &format!("set -o pipefail; {line}")])
+        .env("T", command_line())
+        .env("D", data)
+        .env("TZ", "UTC");
     run(&mut bash)
 }
 
@@ -397,7 +400,7 @@ fn extract_writes_all_or_nothing_for_its_caller_alone() {
     assert_eq!(std::fs::read(&out).unwrap(), before);
 
     if require(&["script"]) {
-        let line = format!("{TAPKEEP} extract --data-dir {}", data.display());
+        let line = format!("{} extract --data-dir {}", command_line(), data.display());
         let said = run(Command::new("script").args(["-qec", &line, "/dev/null"]));
         assert_eq!(said.code, Some(2));
         assert!(said.text().contains("nothing for a terminal: give -w FILE"), "{}", said.text());

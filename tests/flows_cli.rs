@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use support::corpora::{captures, corpora};
 use support::process::{Answer, Process, Signal, run, wait_until};
 use support::require;
-use support::service::{TAPKEEP, ask, tapkeep};
+use support::service::{ask, command_line, tapkeep};
 use tapkeep::index::flow_table::{self, Cell, KEYS, Snapshot};
 use tapkeep::index::flows::FlowLook;
 use tapkeep::store::layout::Layout;
@@ -565,7 +565,8 @@ fn a_reader_that_goes_away_ends_it_without_a_word() {
         ("--sql 'SELECT count(*) FROM flows a, flows b, flows c'", "true"),
     ] {
         let command = format!(
-            "{TAPKEEP} flows --data-dir {} {args} | {reader} >&2; echo ${{PIPESTATUS[0]}}",
+            "{} flows --data-dir {} {args} | {reader} >&2; echo ${{PIPESTATUS[0]}}",
+            command_line(),
             dir.path().display()
         );
         let said = run(Command::new("bash").args(["-c", &command]));
@@ -665,7 +666,8 @@ fn the_queries_of_the_docs_work_as_printed() {
     assert!(commands.len() >= 6 && commands.iter().filter(|line| line.contains("--sql")).count() >= 4);
     for command in commands {
         let script = format!(
-            "cd {dir} && tapkeep() {{ {TAPKEEP} \"$@\" --data-dir {dir}; }}; set -o pipefail; {command}",
+            "cd {dir} && tapkeep() {{ {program} \"$@\" --data-dir {dir}; }}; set -o pipefail; {command}",
+            program = command_line(),
             dir = dir.path().display()
         );
         let said = run(Command::new("bash").args(["-c", &script]));

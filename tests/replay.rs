@@ -14,7 +14,7 @@ use serde_json::Value;
 use support::corpora::captures;
 use support::process::{Answer, Signal, must, run, wait_until};
 use support::require;
-use support::service::{TAPKEEP, ask, tapkeep};
+use support::service::{ask, command_line, tapkeep};
 
 /// Most resident memory of a command on a hostile file, bytes: pool, SQLite and buffers in a debug build.
 const MEMORY: u64 = 150 << 20;
@@ -251,9 +251,10 @@ fn a_terminal_sees_progress() {
     let dir = tempfile::tempdir().unwrap();
     let file = corpora.join("mix-office.pcap");
     let slowly = format!(
-        "(head -c 2000000 {0}; sleep 1; tail -c +2000001 {0}) | {TAPKEEP} replay --data-dir {1} /dev/stdin",
+        "(head -c 2000000 {0}; sleep 1; tail -c +2000001 {0}) | {2} replay --data-dir {1} /dev/stdin",
         file.display(),
-        dir.path().join("data").display()
+        dir.path().join("data").display(),
+        command_line()
     );
     let seen = run(Command::new("script").args(["-qec", &slowly, "/dev/null"])).ok();
     assert!(seen.text().contains("replaying") && seen.text().contains("replayed 4,631"), "{}", seen.text());
@@ -263,7 +264,13 @@ fn a_terminal_sees_progress() {
 fn ordeal(files: &[PathBuf], command: &[&str]) -> Vec<Value> {
     let nowhere = tempfile::tempdir().unwrap();
     let mut python = Command::new("python3");
-    python.arg(script("ordeal.py")).arg("30").args(files).arg("--").arg(TAPKEEP).args(command);
+    python
+        .arg(script("ordeal.py"))
+        .arg("30")
+        .args(files)
+        .arg("--")
+        .args(command_line().split(' '))
+        .args(command);
     python.env("TAPKEEP_SERVICE_RUNTIME_DIR", nowhere.path()).env("TZ", "UTC");
     let told = lines(&run(&mut python).ok());
     let wrong = told.iter().filter(|one| {
@@ -348,7 +355,7 @@ fn a_finding_elsewhere_ends_with_the_command_for_its_packets() {
     let told =
         ask(dir.path(), &["suspicious", scan.to_str().unwrap(), "--detector", "port_scan"]).ok().text();
     let command = told.lines().find_map(|line| line.trim().strip_prefix("packets tapkeep ")).unwrap();
-    let script = format!("{TAPKEEP} {command} | tcpdump -nr - 2>/dev/null | wc -l");
+    let script = format!("{} {command} | tcpdump -nr - 2>/dev/null | wc -l", command_line());
     let packets: u64 = run(Command::new("bash").args(["-c", &script])).ok().text().trim().parse().unwrap();
     assert!(packets >= 10, "{command}: {packets}");
 }

@@ -92,7 +92,7 @@ impl Setup {
     }
 
     fn words(&self) -> Vec<OsString> {
-        self.wrapper.iter().cloned().chain([self.program.clone().into()]).collect()
+        self.wrapper.iter().cloned().chain(runner()).chain([self.program.clone().into()]).collect()
     }
 
     fn start_as(self, mut command: Command) -> Service {
@@ -192,9 +192,24 @@ impl Service {
     }
 }
 
+/// What runs the program where it is not one of this machine's: the emulator that scripts/cross/cargo names.
+pub fn runner() -> Vec<OsString> {
+    let words = std::env::var("TAPKEEP_TEST_RUNNER").unwrap_or_default();
+    words.split_whitespace().map(Into::into).collect()
+}
+
+/// The same as words for a shell.
+pub fn command_line() -> String {
+    let words =
+        runner().into_iter().chain([TAPKEEP.into()]).map(|word: OsString| word.into_string().unwrap());
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// A `tapkeep` command to be run, in an environment that holds nothing of the machine's configuration.
 pub fn tapkeep(args: &[&str]) -> Command {
-    let mut command = Command::new(TAPKEEP);
+    let mut words: Vec<OsString> = runner().into_iter().chain([TAPKEEP.into()]).collect();
+    let mut command = Command::new(words.remove(0));
+    command.args(words);
     in_clean_environment(&mut command);
     command.args(args);
     command
