@@ -12,7 +12,7 @@ NEED    := scripts/install-packages
 UNITS   := systemd/tapkeep.service systemd/tapkeep@.service
 SCRIPTS := $(wildcard .ci benches fuzz/run fuzz/seeds packaging scripts systemd tests yocto)
 SHELLS  := $(shell grep -rIlE '^\#!/(usr/)?bin/(env )?(ba|da)?sh' $(SCRIPTS))
-PYTHONS := $(shell grep -rIlE '^\#!/usr/bin/(env )?python3' $(SCRIPTS))
+PYTHONS := $(shell grep -rIlE '^\#!/usr/bin/(env )?python3' $(SCRIPTS)) $(wildcard tests/*/*.py)
 FUZZ    := 20
 # What a board is built for: Debian's names of architectures.
 BOARDS   := arm64 armhf
@@ -24,7 +24,7 @@ ifneq ($(CI),)
 export TAPKEEP_TEST_REQUIRE := 1
 endif
 
-.PHONY: help build cross deb demo test lint audit fuzz bench bench-offline bench-parts bench-writeback doc install uninstall clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):[^\#]*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## Tell what can be made
 	@printf 'make TARGET, with TARGET one of\n\n'
@@ -42,7 +42,7 @@ cross-%: cross-packages
 	scripts/cross/cargo $* build --release --locked
 	scripts/cross/check $(TARGET)/cross/$*/tapkeep
 
-.PHONY: cross-packages
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):[^\#]*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 cross-packages:
 	@$(NEED) rust build cross
 
@@ -94,6 +94,14 @@ fuzz: ## Fuzz the decoder, the importers and the JSONB reader (FUZZ=20 seconds e
 	@$(NEED) rust build fuzz
 	fuzz/seeds $(or $(TAPKEEP_CORPORA),../shared/corpora)
 	fuzz/run $(FUZZ)
+
+yocto-crates: ## Make the Yocto recipe's list of crates of Cargo.lock
+	@yocto/crates
+
+yocto-check: yocto-crates ## Check the Yocto layer, as far as one can without a build host (as root)
+	@$(NEED) rust build yocto
+	$(CARGO) build --locked
+	tests/yocto/check $(TARGET) $(TARGET)/debug/tapkeep
 
 doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
 	$(CARGO) doc --locked --no-deps --document-private-items
