@@ -7,6 +7,8 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::escape::Escaped;
 use super::table::Table;
 
@@ -120,6 +122,23 @@ impl Output {
         writeln!(self.out, "{}", Escaped(&line))
     }
 
+    /// A page in the place of the one before, on a terminal; in one write, so that nothing flickers. What does not fit is left
+    /// out.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn redraw(&mut self, page: &[String]) -> io::Result<()> {
+        let (columns, rows) = terminal_size();
+        let mut frame = String::from(HOME);
+        // The last row stays free, for the line break behind the one before it.
+        for line in page.iter().take(rows.saturating_sub(1)) {
+            let line = Escaped(line).to_string();
+            frame.extend(fitting(&line, columns).chars().chain(TO_END_OF_LINE.chars()).chain(['\n']));
+        }
+        frame.push_str(TO_END_OF_PAGE);
+        self.out.write_all(frame.as_bytes())
+    }
+
     /// A table.
     ///
     /// # Errors
@@ -212,6 +231,28 @@ impl Output {
     }
 }
 
+/// To the upper left corner; to the end of the line; to the end of the page (ECMA-48: CUP, EL, ED).
+const HOME: &str = "\x1b[H";
+const TO_END_OF_LINE: &str = "\x1b[K";
+const TO_END_OF_PAGE: &str = "\x1b[J";
+
+/// Columns and rows of the terminal.
+fn terminal_size() -> (usize, usize) {
+    let told =
+        rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
+    told.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
+}
+
+/// As much of a line as fits into so many columns.
+fn fitting(line: &str, columns: usize) -> &str {
+    let mut width = 0;
+    let too_far = line.char_indices().find(|(_, c)| {
+        width += c.width().unwrap_or(0);
+        width > columns
+    });
+    too_far.map_or(line, |(at, _)| &line[..at])
+}
+
 /// Whether nobody reads the process's standard output any more: the reader of a pipe has gone, or a terminal was hung up.
 pub fn is_unread() -> bool {
     crate::sys::wake::is_hung_up(io::stdout().as_fd())
@@ -301,6 +342,15 @@ pub(super) mod tests {
         assert_eq!(codes, [0, 1, 2, 3, 4]);
         let mut output = Output::to(io::sink(), io::sink(), false);
         assert_eq!(output.finish(Err(UsageError("no".to_owned()).into())), Exit::Usage);
+    }
+
+    #[test]
+    fn a_page_is_drawn_over_the_one_before_and_cut_to_its_columns() {
+        let page = Page::default();
+        let mut output = Output::to(page.clone(), io::sink(), false);
+        output.redraw(&["State  \x1b[2J".to_owned(), "ü".to_owned()]).unwrap();
+        assert_eq!(page.text(), "\x1b[HState  \\u{1b}[2J\x1b[K\nü\x1b[K\n\x1b[J");
+        assert_eq!((fitting("ü日本", 3), fitting("ü日本", 5), fitting("abc", 2)), ("ü日", "ü日本", "ab"));
     }
 
     #[test]

@@ -1,27 +1,45 @@
 //! `tapkeep status`: how the service is, for people and for whatever watches it.
 
+mod page;
+
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::escape::Escaped;
 use super::output::{Exit, Output};
-use super::table::{bytes, count, counted, duration};
+use super::status_line;
 use super::{Common, Context};
 use crate::daemon::{Activity, ServiceState};
 use crate::store::losses::Losses;
 use crate::sys::clock::{Clock, RealClock};
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::wake::{Waker, wait};
 
 /// What `status` is asked.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code: 0 ok, 1 warning (packets lost, waiting, index stale), 2 not running, 3 unknown."
+    after_help = "Exit code: 0 ok, 1 warning (packets lost in the last hour, waiting, something stuck or stale), 2 not \
+                  running, 3 unknown."
 )]
 pub(super) struct StatusArgs {
+    /// Go on, once a second, until interrupted
+    #[arg(long)]
+    watch: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
+
+/// How often `--watch` looks.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The age of the oldest unsynced packet from which on the disk is behind, milliseconds.
+const UNSYNCED_MS: u64 = 30_000;
+
+/// The time for which a thread may stand still with work waiting, seconds.
+const STILL_S: u64 = 10;
 
 /// What is said in JSON when no service is found.
 pub(super) fn empty() -> Value {
@@ -34,20 +52,17 @@ fn document(running: bool, service: Option<&ServiceState>) -> Value {
         "from": service.map(|state| &state.started),
         "to": service.map(|state| &state.updated),
         "losses": service.map_or(Losses::UNKNOWN, |state| state.losses),
+        "warnings": service.filter(|_| running).map_or_else(Vec::new, warnings),
         "service": service,
     })
 }
 
 /// Speaks as monitoring expects: whatever keeps it from an answer is "unknown".
 pub(super) fn status(args: &StatusArgs, common: &Common, out: &mut Output) -> Result<Exit> {
-    let found = Context::of_query(common, out).and_then(|context| {
-        let runtime_dir = &context.loaded.config.service.runtime_dir;
-        let state = ServiceState::find(runtime_dir, &context.data_dir.path);
-        let state = state.with_context(|| format!("read the state in {}", runtime_dir.display()))?;
-        Ok((state, context))
-    });
+    let found = Context::of_query(common, out).and_then(|context| Ok((Look::at(&context)?, context)));
     match found {
-        Ok((state, context)) => tell(state, args.json, &context, out),
+        Ok((_, context)) if args.watch => watch(args.json, &context, out),
+        Ok((look, context)) => look.tell(args.json, &context, out),
         Err(error) => {
             if args.json {
                 out.json(&empty())?;
@@ -58,110 +73,140 @@ pub(super) fn status(args: &StatusArgs, common: &Common, out: &mut Output) -> Re
     }
 }
 
-fn tell(state: Option<ServiceState>, json: bool, context: &Context, out: &mut Output) -> Result<Exit> {
-    let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
-    let running = state.as_ref().is_some_and(|state| state.is_fresh(up_ms));
-    if json {
-        out.json(&document(running, state.as_ref()))?;
+/// Tells it again and again: on a terminal the same page anew, elsewhere a line each.
+fn watch(json: bool, context: &Context, out: &mut Output) -> Result<Exit> {
+    let mut signals = Signals::new().context("listen for signals")?;
+    let waker = Waker::new().context("listen for signals")?;
+    loop {
+        let look = Look::at(context)?;
+        match &look.state {
+            _ if json => out.json(&document(look.running, look.state.as_ref()))?,
+            Some(state) if look.running && out.is_terminal() => out.redraw(&page::lines(state))?,
+            Some(state) if look.running => {
+                out.line(format_args!("{}  {}", state.updated, status_line::line(state)))?;
+            }
+            _ if out.is_terminal() => out.redraw(&[look.why_not(context)])?,
+            _ => out.line(look.why_not(context))?,
+        }
+        out.flush()?;
+        wait(Some(signals.fd()), &waker, SECOND).context("wait for signals")?;
+        if out.is_unread() || signals.pending().contains(&Signal::Stop) {
+            return Ok(Exit::Ok);
+        }
     }
-    let runtime_dir = context.loaded.config.service.runtime_dir.display();
-    let Some(state) = state else {
-        let place = &context.data_dir;
-        out.note(format_args!("no service that records into {place} tells its state in {runtime_dir}"));
-        return Ok(Exit::Critical);
-    };
-    if !running {
-        let ServiceState { pid, updated, .. } = &state;
-        out.note(format_args!(
-            "the service (process {pid}) told its state in {runtime_dir} last at {updated}; it has ended or hangs"
-        ));
-        return Ok(Exit::Critical);
-    }
-    if !json {
-        show(&state, out)?;
-    }
-    // What nobody can count is shown, and no reason to warn for ever.
-    let lost = state.losses.by_cause().iter().any(|(_, lost)| lost.is_some_and(|n| n > 0));
-    let waiting = !matches!(state.activity, Activity::Capturing);
-    Ok(if lost || waiting || state.index_stale { Exit::Warning } else { Exit::Ok })
 }
 
-fn show(state: &ServiceState, out: &mut Output) -> Result<()> {
-    let mut line = |key: &str, value: String| out.line(format_args!("{key:<16}{value}"));
-    let port = state.interface.as_deref().unwrap_or("no interface");
-    line(
-        "State",
-        match &state.activity {
-            Activity::Starting => format!("{port}: starting"),
-            Activity::Capturing => format!("{port}: capturing"),
-            Activity::Waiting(reason) => format!("{port}: waiting, {reason}"),
-            Activity::Stopping => format!("{port}: stopping"),
-        },
-    )?;
-    let bits = state.byte_rate * 8.0 / 1e6;
-    line("Rate", format!("{} packets/s, {bits:.1} Mb/s", count(state.packet_rate.round() as u64)))?;
-    line("Received", format!("{}, {}", counted(state.packets, "packet"), bytes(state.bytes)))?;
-    let lost: Vec<_> = state
-        .losses
-        .by_cause()
-        .iter()
-        .map(|(cause, lost)| format!("{} {cause}", lost.map_or_else(|| "?".to_owned(), count)))
-        .collect();
-    line("Lost", lost.join(", "))?;
-    if let Some(recording) = &state.recording {
-        let percent = recording.size * 100 / recording.rotation_size.max(1);
-        line(
-            "Recording",
-            format!("{}, {}, {percent} % full", recording.name, counted(recording.packets, "packet")),
-        )?;
+/// What was found of the service.
+struct Look {
+    state: Option<ServiceState>,
+    /// Whether it tells of the present.
+    running: bool,
+}
+
+impl Look {
+    fn at(context: &Context) -> Result<Self> {
+        let runtime_dir = &context.loaded.config.service.runtime_dir;
+        let state = ServiceState::find(runtime_dir, &context.data_dir.path);
+        let state = state.with_context(|| format!("read the state in {}", runtime_dir.display()))?;
+        let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
+        let running = state.as_ref().is_some_and(|state| state.is_fresh(up_ms));
+        Ok(Self { state, running })
     }
-    let unsynced = state.oldest_unsynced_ms.map_or_else(
-        || "everything is synced".to_owned(),
-        |age| format!("oldest packet not synced: {}", duration(age)),
-    );
-    line("Sync", unsynced)?;
-    let queue = &state.queue;
-    let lasts = queue.seconds.map_or_else(String::new, |s| format!(", {s:.1} s at this rate"));
-    line(
-        "Queue",
-        format!("{} of {} blocks waiting; {}{lasts}", queue.waiting, queue.blocks, bytes(queue.bytes)),
-    )?;
-    let analysis = &state.analysis;
-    let left = if analysis.left > 0 {
-        format!("; {} still to be analysed", bytes(analysis.left))
-    } else {
-        String::new()
-    };
-    line(
-        "Analysis",
-        format!(
-            "{}, {} followed in {}{left}",
-            counted(analysis.packets, "packet"),
-            counted(analysis.flows, "flow"),
-            bytes(analysis.flow_memory)
-        ),
-    )?;
-    for what in
-        analysis.tap.iter().chain(&analysis.paused.as_ref().map(|why| format!("detectors pause: {why}")))
-    {
-        line("Tap", what.clone())?;
+
+    fn tell(&self, json: bool, context: &Context, out: &mut Output) -> Result<Exit> {
+        if json {
+            out.json(&document(self.running, self.state.as_ref()))?;
+        }
+        match self.state.as_ref().filter(|_| self.running) {
+            None => {
+                out.note(self.why_not(context));
+                Ok(Exit::Critical)
+            }
+            Some(state) => {
+                if !json {
+                    page::lines(state).into_iter().try_for_each(|line| out.line(line))?;
+                }
+                Ok(if warnings(state).is_empty() { Exit::Ok } else { Exit::Warning })
+            }
+        }
     }
-    line("Kernel ring", bytes(state.kernel_buffer))?;
-    if let Some(disk) = state.disk {
-        line("Disk", format!("{} free of {}", bytes(disk.free), bytes(disk.total)))?;
+
+    /// Why it is said not to run.
+    fn why_not(&self, context: &Context) -> String {
+        let runtime_dir = context.loaded.config.service.runtime_dir.display();
+        match &self.state {
+            None => {
+                let place = &context.data_dir;
+                format!("no service that records into {place} tells its state in {runtime_dir}")
+            }
+            Some(ServiceState { pid, updated, .. }) => format!(
+                "the service (process {pid}) told its state in {runtime_dir} last at {updated}; it has ended or hangs"
+            ),
+        }
     }
-    line(
-        "Index",
-        if state.index_stale { "stale; the files answer".to_owned() } else { "current".to_owned() },
-    )?;
-    for rule in &state.analysis.ignored {
-        let hits = counted(rule.hits, "finding");
-        line("Ignored", Escaped(format_args!("{hits}: {rule} ({})", rule.reason)).to_string())?;
+}
+
+/// What is not as it should be, each in words. What nobody can count is shown, and no reason to warn for ever; nor is what was
+/// lost more than an hour ago.
+fn warnings(state: &ServiceState) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let lost: u64 = state.hour.counts.losses.by_cause().iter().filter_map(|(_, lost)| *lost).sum();
+    if lost > 0 {
+        warnings.push(format!("{} lost in the last hour", super::table::counted(lost, "packet")));
     }
-    if let Some(what) = &state.busy_with {
-        line("Beside", what.clone())?;
+    match &state.activity {
+        Activity::Capturing => {}
+        Activity::Starting => warnings.push("starting".to_owned()),
+        Activity::Waiting(reason) => warnings.push(format!("waiting, {reason}")),
+        Activity::Stopping => warnings.push("stopping".to_owned()),
     }
-    line("Data directory", state.data_dir.display().to_string())?;
-    line("Running", format!("tapkeep {}, process {}, since {}", state.version, state.pid, state.started))?;
-    Ok(())
+    let still = state.still.iter().filter(|(_, seconds)| **seconds >= STILL_S);
+    warnings
+        .extend(still.map(|(thread, seconds)| format!("the {thread} thread stands still for {seconds} s")));
+    if state.oldest_unsynced_ms.is_some_and(|age| age >= UNSYNCED_MS) {
+        warnings.push("the disk is behind".to_owned());
+    }
+    if state.index_stale {
+        warnings.push("the index is stale".to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::{Counts, Hour};
+
+    fn state() -> ServiceState {
+        ServiceState { activity: Activity::Capturing, ..ServiceState::default() }
+    }
+
+    #[test]
+    fn what_was_lost_long_ago_is_no_warning_any_more() {
+        let lost = ServiceState { losses: Losses::unwritten(5), ..state() };
+        assert!(warnings(&lost).is_empty());
+        let counts = Counts { losses: Losses { nic: None, ..Losses::unwritten(1) }, ..Counts::default() };
+        let of_late = ServiceState { hour: Hour { ms: 3_600_000, counts }, ..lost };
+        assert_eq!(warnings(&of_late), ["1 packet lost in the last hour"]);
+        let unknown = Counts { losses: Losses::UNKNOWN, ..Counts::default() };
+        assert!(warnings(&ServiceState { hour: Hour { ms: 1, counts: unknown }, ..state() }).is_empty());
+    }
+
+    #[test]
+    fn whatever_keeps_packets_from_being_kept_is_a_warning() {
+        let still = |seconds| [("analyst".to_owned(), 0), ("recorder".to_owned(), seconds)].into();
+        for (state, warning) in [
+            (ServiceState { activity: Activity::Waiting("x".to_owned()), ..state() }, "waiting, x"),
+            (ServiceState { activity: Activity::Stopping, ..state() }, "stopping"),
+            (ServiceState { still: still(12), ..state() }, "the recorder thread stands still for 12 s"),
+            (ServiceState { oldest_unsynced_ms: Some(31_000), ..state() }, "the disk is behind"),
+            (ServiceState { index_stale: true, ..state() }, "the index is stale"),
+        ] {
+            assert_eq!(warnings(&state), [warning]);
+        }
+        assert!(
+            warnings(&ServiceState { still: still(9), oldest_unsynced_ms: Some(5_000), ..state() })
+                .is_empty()
+        );
+    }
 }

@@ -5,7 +5,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::hour::FindingCounts;
 use super::state::{Activity, Analysing, Ignored, Recording, ServiceState};
+use crate::detect::Severity;
+use crate::store::keeper::Reach;
 use crate::store::losses::Losses;
 
 /// A count with one writer and any number of readers.
@@ -65,6 +68,28 @@ pub struct Turns {
     pub analyst: Counter,
 }
 
+/// Findings since the start, by severity.
+#[derive(Debug, Default)]
+pub struct FindingCounters([Counter; 4]);
+
+impl FindingCounters {
+    /// Counts one.
+    pub fn add(&self, severity: Severity) {
+        self.0[severity as usize].add(1);
+    }
+
+    /// The sums.
+    pub fn get(&self) -> FindingCounts {
+        let of = |severity| self.0[severity as usize].get();
+        FindingCounts {
+            info: of(Severity::Info),
+            low: of(Severity::Low),
+            medium: of(Severity::Medium),
+            high: of(Severity::High),
+        }
+    }
+}
+
 /// What the threads tell.
 #[derive(Debug, Default)]
 pub struct Health {
@@ -74,6 +99,8 @@ pub struct Health {
     pub bytes: Counter,
     /// Packets that were written.
     pub written: Counter,
+    /// Bytes written to capture files.
+    pub recorded: Counter,
     /// Parcels waiting for the recorder, when capture last looked.
     pub waiting: Counter,
     /// Works waiting for the analyst, when the recorder last looked.
@@ -98,6 +125,8 @@ pub struct Health {
     pub refused: Counter,
     /// Packets lost since the start.
     pub losses: LossCounters,
+    /// Findings raised.
+    pub findings: FindingCounters,
     /// Set while the index cannot follow.
     pub index_stale: AtomicBool,
     told: Mutex<Told>,
@@ -111,6 +140,7 @@ struct Told {
     unsynced_since_ms: Option<u64>,
     ignored: Vec<Ignored>,
     busy_with: Option<String>,
+    retention: Option<Reach>,
     tap: Vec<String>,
     paused: Option<String>,
 }
@@ -145,6 +175,11 @@ impl Health {
         self.told().busy_with = what;
     }
 
+    /// Tells what retention keeps.
+    pub fn set_retention(&self, reach: Option<Reach>) {
+        self.told().retention = reach;
+    }
+
     /// Tells what is odd about the tap, and why detectors that rest on failed tries pause, if they do.
     pub fn set_tap(&self, tap: Vec<String>, paused: Option<String>) {
         let mut told = self.told();
@@ -157,6 +192,8 @@ impl Health {
         state.packets = self.packets.get();
         state.bytes = self.bytes.get();
         state.written = self.written.get();
+        state.recorded = self.recorded.get();
+        state.findings = self.findings.get();
         state.queue.waiting = self.waiting.get();
         state.losses = self.losses.get();
         state.analysis = Analysing {
@@ -176,6 +213,7 @@ impl Health {
         let oldest = told.unsynced_since_ms.into_iter().chain(writing).min();
         state.oldest_unsynced_ms = oldest.map(|since| up_ms.saturating_sub(since));
         state.busy_with = told.busy_with;
+        state.retention = told.retention;
         state.index_stale = self.index_stale.load(Ordering::Relaxed);
     }
 

@@ -191,6 +191,7 @@ impl KeepLoop {
             Ok(kept) => kept.iter().for_each(say),
             Err(error) => error!("retention: {error}"),
         }
+        self.health.set_retention(self.keeper.reach(self.health.growing.get()));
         if let Err(error) = self.keeper.compact() {
             warn!("{error}");
         }

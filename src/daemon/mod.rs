@@ -13,6 +13,7 @@ mod analyst;
 mod feed;
 mod handover;
 mod health;
+mod hour;
 mod index;
 mod keep;
 mod outlet;
@@ -29,4 +30,5 @@ mod synced;
 mod watch;
 mod watchdog;
 
+pub use hour::{Counts, FindingCounts, Hour, LossTimes};
 pub use state::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};

@@ -139,6 +139,7 @@ impl Sink for Outlet {
 
     fn finding(&mut self, finding: Finding) {
         tell(&finding);
+        self.health.findings.add(finding.severity);
         match KeptFinding::new(&finding) {
             Ok(finding) => drop(self.keeper.send(Message::Note(Act::Finding { finding }))),
             Err(error) => warn!("keep finding {}: {error}", finding.id),

@@ -185,6 +185,7 @@ impl Running {
         let outcome = recorder.record(&mut block, from, now);
         pieces.extend(outcome.pieces);
         self.setup.health.written.add(count(&block, from, outcome.done));
+        self.setup.health.recorded.add((outcome.done - from) as u64);
         let Some(refused) = outcome.refused else {
             if self.complained {
                 info!("the disk takes packets again");

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::hour::{FindingCounts, Hour, LossTimes};
 use crate::detect::{End, IgnoreRule};
+use crate::store::keeper::Reach;
 use crate::store::losses::Losses;
 use crate::sys::fs::RealFs;
 
@@ -171,6 +173,21 @@ pub struct ServiceState {
     pub byte_rate: f64,
     /// Packets lost since the start.
     pub losses: Losses,
+    /// When some were lost last.
+    #[serde(default)]
+    pub last_lost: LossTimes,
+    /// Bytes written to capture files since the start.
+    #[serde(default)]
+    pub recorded: u64,
+    /// Bytes handed to disks since the start, all files together; unknown if the kernel does not say.
+    #[serde(default)]
+    pub flash: Option<u64>,
+    /// Findings raised since the start.
+    #[serde(default)]
+    pub findings: FindingCounts,
+    /// What the last hour brought.
+    #[serde(default)]
+    pub hour: Hour,
     /// The growing file; none before its first packet, and without saving.
     pub recording: Option<Recording>,
     /// Age of the oldest packet that is not known to be synced.
@@ -185,6 +202,9 @@ pub struct ServiceState {
     pub still: BTreeMap<String, u64>,
     /// The disk.
     pub disk: Option<Disk>,
+    /// What retention keeps; none without capture files, and until it has looked.
+    #[serde(default)]
+    pub retention: Option<Reach>,
     /// Whether the index has stopped following.
     pub index_stale: bool,
     /// What goes on beside recording.
@@ -240,6 +260,21 @@ impl ServiceState {
             Err(_) => Ok(None),
             Ok(_) => Ok(serde_json::from_slice(&text).ok()),
         }
+    }
+
+    /// Bytes a second that went into capture files in the last hour; `None` if there were none, or the service has run for less
+    /// than a minute.
+    pub fn record_rate(&self) -> Option<f64> {
+        let Hour { ms, counts } = &self.hour;
+        (*ms >= 60_000 && counts.recorded > 0).then(|| counts.recorded as f64 * 1e3 / *ms as f64)
+    }
+
+    /// Bytes that go to the disks in a day at the rate of the last hour; `None` if the kernel does not count them, or the
+    /// service has run for less than a minute.
+    pub fn flash_per_day(&self) -> Option<u64> {
+        let Hour { ms, counts } = &self.hour;
+        let written = counts.flash.filter(|_| *ms >= 60_000)?;
+        Some((written as f64 * 86_400e3 / *ms as f64) as u64)
     }
 
     /// Whether it tells of the present, `up_ms` milliseconds after boot.

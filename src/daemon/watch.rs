@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use super::hour::{Counts, History};
 use super::pipeline::Pipeline;
 use super::service::{Describe, Service};
 use super::setup::DataDirectory;
@@ -15,6 +16,7 @@ use crate::store::entry::Act;
 use crate::store::facts::rfc3339;
 use crate::sys::clock::{Clock, Now};
 use crate::sys::notify::Manager;
+use crate::sys::process::written_bytes;
 
 /// A jump of the wall clock against the running one that is worth a word.
 const STEP_NS: i64 = 1_000_000_000;
@@ -35,6 +37,7 @@ pub(super) struct Watch<'a> {
     /// Whether the state could not be told the last time.
     silent: bool,
     state: ServiceState,
+    history: History,
     due: Instant,
     last: Now,
     root: PathBuf,
@@ -83,6 +86,7 @@ impl<'a> Watch<'a> {
             clock,
             file: file.ok(),
             silent: false,
+            history: History::new(up_ms(&now), Counts { flash: written_bytes(), ..Counts::default() }),
             state,
             due: begun,
             last: now,
@@ -192,11 +196,13 @@ impl<'a> Watch<'a> {
     }
 
     fn tell(&mut self, now: &Now, pipeline: &Pipeline) {
-        let (packets, bytes) = (self.state.packets, self.state.bytes);
+        let (packets, bytes, lost) = (self.state.packets, self.state.bytes, self.state.losses);
         let state = &mut self.state;
         pipeline.health.fill(state, up_ms(now));
         state.still = self.watchdog.still().map(|(name, still)| (name.to_owned(), still.as_secs())).collect();
         (state.updated, state.updated_up_ms) = (rfc3339(now.wall), up_ms(now));
+        state.flash = written_bytes();
+        self.history.fill(state, &lost);
         let ran = now.up.saturating_sub(self.last.up).as_secs_f64().max(1e-3);
         state.packet_rate = (state.packets - packets) as f64 / ran;
         state.byte_rate = (state.bytes - bytes) as f64 / ran;

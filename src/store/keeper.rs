@@ -3,6 +3,9 @@
 //! ledger before it is done.
 
 mod flows;
+mod reach;
+
+pub use reach::Reach;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod fs;
 pub mod link;
 pub mod notify;
+pub mod process;
 pub mod random;
 mod raw;
 pub mod signals;
