@@ -39,6 +39,7 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
     let service = Service {
         data_dir: config.data_dir_of_writer().path,
         runtime_dir: config.service.runtime_dir.clone(),
+        metrics_file: config.health.metrics_file.clone(),
         tap: tap(config),
         plan: plan(config, true, true),
     };

@@ -6,8 +6,8 @@ pub mod detect;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kind::{AnyPath, Bpf, Bytes, Choice, FilePath, Hundredths, Interface, Kind, Maybe, Part, Shape};
-use super::kind::{Switch, Time, Whole};
+use super::kind::{AnyPath, Bpf, Bytes, Choice, FilePath, Hundredths, Interface, Kind, Maybe};
+use super::kind::{MetricsPath, Part, Shape, Switch, Time, Whole};
 use super::units::{ByteSize, GIB, MB, MIB, Percent, Share};
 use crate::packet::{MAX_SNAPLEN, Precision};
 
@@ -244,6 +244,10 @@ keys! {
             ("trace", tracing::Level::TRACE),
         ]), tracing::Level::INFO,
         "The least severe messages to log: error, warn, info, debug or trace.";
+
+    METRICS_FILE: Maybe<MetricsPath> =
+        Some("health.metrics_file"), "TAPKEEP_HEALTH_METRICS_FILE", Maybe::off(MetricsPath), None,
+        "Where to write metrics for Prometheus, as node_exporter's textfile collector reads them.";
 }
 
 #[cfg(test)]
@@ -314,6 +318,7 @@ mod tests {
             ("service.log_level", vec!["Debug"], vec!["loud"]),
             ("OUTPUT_FILE", vec!["f", "/a/f.jsonb", "a/../f.", ""], vec!["/a/", "/", "a/..", "a/."]),
             ("data_dir", vec!["/a/", "."], vec!["a\0b"]),
+            ("health.metrics_file", vec!["off", "/a/b.prom"], vec!["/a/b.txt", "/a.prom/", "prom", ".prom"]),
         ] {
             let key = find(name).expect(name);
             for text in accepted {

@@ -288,6 +288,26 @@ impl Kind for FilePath {
     }
 }
 
+/// The path of a file of metrics for Prometheus: node_exporter reads no other name.
+#[derive(Debug)]
+pub struct MetricsPath;
+
+impl Kind for MetricsPath {
+    type Value = PathBuf;
+
+    fn parse(&self, text: &str) -> Option<PathBuf> {
+        FilePath.parse(text).filter(|path| path.extension().is_some_and(|ending| ending == "prom"))
+    }
+
+    fn text(&self, value: &PathBuf) -> String {
+        AnyPath.text(value)
+    }
+
+    fn accepts(&self) -> String {
+        "the path of a file that ends in .prom".to_owned()
+    }
+}
+
 /// Another kind, or none of it.
 #[derive(Debug)]
 pub struct Maybe<K> {

@@ -51,6 +51,8 @@ pub struct Config {
     pub detect: detect::Settings,
     /// The service itself.
     pub service: ServiceConfig,
+    /// How it is watched.
+    pub health: HealthConfig,
 }
 
 /// Where packets come from.
@@ -143,6 +145,13 @@ pub struct ServiceConfig {
     pub runtime_dir: PathBuf,
     /// The least severe messages that are logged.
     pub log_level: tracing::Level,
+}
+
+/// How the service is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// Where metrics are written.
+    pub metrics_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -247,6 +256,7 @@ fn settle(raw: &mut Raw) -> Config {
             runtime_dir: raw.take(&keys::RUNTIME_DIR),
             log_level: raw.take(&keys::LOG_LEVEL),
         },
+        health: HealthConfig { metrics_file: raw.take(&keys::METRICS_FILE) },
         detect: detect::Settings {
             ignore: raw.rules.iter().map(|rule| rule.rule.clone()).collect(),
             ..keys::detect::settle(raw)

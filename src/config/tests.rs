@@ -365,6 +365,7 @@ fn some_values(key: &dyn AnyKey) -> [&'static str; 3] {
         "capture.precision" => ["nano", "micro", "Nano"],
         "retention.min_free" | "retention.floor" => ["1%", "2%", "3%"],
         "service.log_level" => ["error", "warn", "debug"],
+        "health.metrics_file" => ["/a/b.prom", "/c/d.prom", "e.prom"],
         "recorder.rotation_size" => ["1MB", "2MiB", "3"],
         "retention.bytes" => ["1GB", "2GiB", "3TB"],
         "detect.local_nets" => ["10.0.0.0/8", "none", "192.0.2.1, 2001:db8::/32"],

@@ -16,6 +16,7 @@ mod health;
 mod hour;
 mod index;
 mod keep;
+mod metrics;
 mod outlet;
 pub mod pipeline;
 mod readback;

@@ -27,6 +27,8 @@ pub struct Service {
     pub data_dir: PathBuf,
     /// Where the state is told.
     pub runtime_dir: PathBuf,
+    /// Where metrics are written.
+    pub metrics_file: Option<PathBuf>,
     /// What to capture.
     pub tap: TapConfig,
     /// What to do with it.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 use super::hour::{Counts, History};
+use super::metrics::MetricsFile;
 use super::pipeline::Pipeline;
 use super::service::{Describe, Service};
 use super::setup::DataDirectory;
@@ -38,6 +39,7 @@ pub(super) struct Watch<'a> {
     silent: bool,
     state: ServiceState,
     history: History,
+    metrics: Option<MetricsFile>,
     due: Instant,
     last: Now,
     root: PathBuf,
@@ -82,11 +84,15 @@ impl<'a> Watch<'a> {
         });
         let (clock, fs) = (Arc::clone(&data.clock), Arc::clone(&data.fs));
         let begun = Instant::now();
+        let metrics = service.metrics_file.clone().and_then(|path| {
+            MetricsFile::new(path).inspect_err(|error| warn!("start a thread for metrics: {error}")).ok()
+        });
         Self {
             clock,
             file: file.ok(),
             silent: false,
             history: History::new(up_ms(&now), Counts { flash: written_bytes(), ..Counts::default() }),
+            metrics,
             state,
             due: begun,
             last: now,
@@ -209,6 +215,9 @@ impl<'a> Watch<'a> {
         state.queue.seconds = (state.byte_rate > 0.0).then(|| state.queue.bytes as f64 / state.byte_rate);
         state.disk =
             self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
+        if let Some(metrics) = &mut self.metrics {
+            metrics.look(state);
+        }
         let Some(file) = &mut self.file else { return };
         if let Err(error) = file.write(state) {
             if !std::mem::replace(&mut self.silent, true) {
