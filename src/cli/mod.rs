@@ -1,6 +1,7 @@
 //! The command line: what was typed, and how it is answered. One file per command; only [`output`] prints.
 
 mod ask;
+mod check;
 mod config;
 mod conversations;
 mod endpoints;
@@ -90,6 +91,8 @@ enum Command {
     Release(hold::HoldArgs),
     /// Tell how the service is
     Status(status::StatusArgs),
+    /// Check, before you deploy, interface, rights, disk and machine, and tell how to mend each
+    Check(check::CheckArgs),
     /// Show or check the configuration
     Config(config::ConfigArgs),
     /// Maintain the index
@@ -135,6 +138,7 @@ impl Command {
             Self::Conversations(args) if args.json() => Some(conversations::empty()),
             Self::Suspicious(args) if args.json() => Some(suspicious::empty()),
             Self::Status(args) if args.json => Some(status::empty()),
+            Self::Check(args) if args.json => Some(check::empty()),
             Self::Config(args) => config::empty(args),
             _ => None,
         }
@@ -161,6 +165,7 @@ fn answer(cli: Cli, out: &mut Output) -> Result<Exit> {
         Command::Hold(args) => hold::hold(&args, &Context::of_query(&common, out)?, out),
         Command::Release(args) => hold::release(&args, &Context::of_query(&common, out)?, out),
         Command::Status(args) => status::status(&args, &common, out),
+        Command::Check(args) => check::check(&args, &common, out),
         Command::Config(args) => config::config(&args, &common, out),
         Command::Index(args) => index::index(&args, &Context::of_query(&common, out)?, out),
     }

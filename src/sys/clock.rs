@@ -22,6 +22,11 @@ pub trait Clock: Send + Sync {
     fn boot_id(&self) -> String;
 }
 
+/// Whether the kernel holds the wall clock for synchronised; `None` if it will not say.
+pub fn synchronised() -> Option<bool> {
+    super::raw::clock_synchronised()
+}
+
 /// The machine's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealClock;
@@ -37,7 +42,7 @@ impl Clock for RealClock {
     }
 
     fn synchronised(&self) -> bool {
-        super::raw::clock_synchronised().unwrap_or(false)
+        synchronised().unwrap_or(false)
     }
 
     fn boot_id(&self) -> String {

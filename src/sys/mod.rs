@@ -4,7 +4,9 @@
 pub mod clock;
 pub mod fs;
 pub mod link;
+pub mod mount;
 pub mod notify;
+pub mod port;
 pub mod process;
 pub mod random;
 mod raw;
