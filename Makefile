@@ -116,11 +116,13 @@ install: ## Install program, units and sample configuration (PREFIX=/usr/local S
 	sed -i 's#/usr/bin/tapkeep#$(PREFIX)/bin/tapkeep#' $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(UNITS:systemd/%=systemd/system/%))
 	@test -e $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml || \
 	  install -D -m 0644 config/tapkeep.toml $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml
+	install -D -m 0644 systemd/tapkeep.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/tapkeep.catalog
 	@echo 'installed; settings: $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml (left alone if it was there)'
 
 uninstall: ## Remove what install installed, but for the settings and the data
 	rm -rf $(DESTDIR)$(PREFIX)/bin/tapkeep $(DESTDIR)$(PREFIX)/share/tapkeep \
-	  $(DESTDIR)$(PREFIX)/lib/{sysusers,tmpfiles}.d/tapkeep.conf $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(UNITS:systemd/%=systemd/system/%))
+	  $(DESTDIR)$(PREFIX)/lib/{sysusers,tmpfiles}.d/tapkeep.conf $(DESTDIR)$(PREFIX)/lib/systemd/catalog/tapkeep.catalog \
+	  $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(UNITS:systemd/%=systemd/system/%))
 
 clean: ## Remove what was built
 	$(CARGO) clean

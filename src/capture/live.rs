@@ -55,7 +55,26 @@ pub enum Change {
     /// Packets can arrive.
     Up(LinkType),
     /// None can, for this reason.
-    Down(String),
+    Down(Outage),
+}
+
+/// Why no packet can arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// Whether the interface is not there.
+    pub is_gone: bool,
+    /// In words.
+    pub reason: String,
+}
+
+impl Outage {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { is_gone: false, reason: reason.into() }
+    }
+
+    fn gone(name: &str) -> Self {
+        Self { is_gone: true, reason: format!("there is no interface {name}") }
+    }
 }
 
 /// Packets that never reached us, since last asked.
@@ -158,11 +177,11 @@ impl Tap {
             Err(message) => {
                 self.close(&mut sink);
                 let name = self.config.interface.as_deref().unwrap_or_default();
-                let reason = match link(name) {
-                    Ok(Link::Absent) => gone(name),
-                    _ => format!("interface {name}: {message}"),
+                let outage = match link(name) {
+                    Ok(Link::Absent) => Outage::gone(name),
+                    _ => Outage::new(format!("interface {name}: {message}")),
                 };
-                Ok((0, self.say(Change::Down(reason))))
+                Ok((0, self.say(Change::Down(outage))))
             }
         }
     }
@@ -200,13 +219,17 @@ impl Tap {
         self.next_look = Instant::now() + self.backoff;
         self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
         let Some(name) = self.config.interface.clone() else {
-            return Ok(self.say(Change::Down("no interface is configured".to_owned())));
+            return Ok(self.say(Change::Down(Outage::new("no interface is configured"))));
         };
         let index = match link(&name) {
-            Ok(Link::Absent) => return Ok(self.say(Change::Down(gone(&name)))),
-            Ok(Link::Down) => return Ok(self.say(Change::Down(format!("interface {name} is down")))),
+            Ok(Link::Absent) => return Ok(self.say(Change::Down(Outage::gone(&name)))),
+            Ok(Link::Down) => {
+                return Ok(self.say(Change::Down(Outage::new(format!("interface {name} is down")))));
+            }
             Ok(Link::NoCarrier(index) | Link::Up(index)) => index,
-            Err(error) => return Ok(self.say(Change::Down(format!("look at interface {name}: {error}")))),
+            Err(error) => {
+                return Ok(self.say(Change::Down(Outage::new(format!("look at interface {name}: {error}")))));
+            }
         };
         match Handle::open(&name, index, &self.config) {
             Ok(handle) => {
@@ -223,7 +246,7 @@ impl Tap {
                 Err(TapError::Forbidden { interface: name, message })
             }
             Err(OpenError::Pcap(message)) => {
-                Ok(self.say(Change::Down(format!("interface {name}: {message}"))))
+                Ok(self.say(Change::Down(Outage::new(format!("interface {name}: {message}")))))
             }
         }
     }
@@ -240,11 +263,11 @@ impl Tap {
         let change = match state {
             Link::Up(index) if index == handle.index => Change::Up(handle.link),
             Link::NoCarrier(index) if index == handle.index => {
-                Change::Down(format!("interface {name} has no carrier"))
+                Change::Down(Outage::new(format!("interface {name} has no carrier")))
             }
-            Link::Down => Change::Down(format!("interface {name} is down")),
+            Link::Down => Change::Down(Outage::new(format!("interface {name} is down"))),
             Link::Absent | Link::NoCarrier(_) | Link::Up(_) => {
-                let change = Change::Down(gone(name));
+                let change = Change::Down(Outage::gone(name));
                 self.close(sink);
                 change
             }
@@ -269,10 +292,6 @@ impl Tap {
         self.said = Some(change.clone());
         Some(change)
     }
-}
-
-fn gone(name: &str) -> String {
-    format!("there is no interface {name}")
 }
 
 enum OpenError {

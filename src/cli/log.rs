@@ -1,28 +1,85 @@
-//! What the service says while it runs: lines on standard error, for people and for whatever keeps them.
+//! What the service says while it runs: lines for people on standard error, or, where that is the journal, lines with fields in
+//! the journal.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
+use std::sync::Arc;
 
-use tracing::Level;
-use tracing_subscriber::fmt;
+use tracing::field::Field;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_journald::Priority;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, fmt, registry};
+
+use super::escape::Escaped;
+use crate::daemon::events::bounds::{Bound, Bounds};
+use crate::daemon::events::is_notice;
+use crate::sys::journal;
 
 /// Seconds are fine enough for people, and UTC is what file names and analysts use.
 struct Utc;
 
-impl fmt::time::FormatTime for Utc {
-    fn format_time(&self, to: &mut fmt::format::Writer<'_>) -> std::fmt::Result {
+impl FormatTime for Utc {
+    fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
         write!(to, "{}", chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ"))
     }
 }
 
-/// Lets messages down to `level` through to standard error. On a terminal they carry the time; what keeps them elsewhere
-/// stamps them itself.
-pub(super) fn start(level: Level) {
-    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let format = fmt::fmt().with_writer(stderr).with_max_level(level).with_target(false).with_ansi(colour);
+/// Lets messages down to `level` through, so many of each event as the bounds returned admit.
+pub(super) fn start(level: Level) -> Arc<Bounds> {
+    let bounds = Arc::new(Bounds::default());
+    let lines = registry().with(LevelFilter::from_level(level)).with(Bound(Arc::clone(&bounds)));
+    let journal = if journal::is_stderr() { to_journal().ok() } else { None };
     // It fails only if something has begun already, and then that goes on.
-    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        format.without_time().try_init()
-    } else {
-        format.with_timer(Utc).try_init()
+    let _ = match journal {
+        Some(journal) => lines.with(journal).try_init(),
+        None => lines.with(to_stderr()).try_init(),
     };
+    bounds
+}
+
+/// Texts alone. On a terminal they carry the time; what keeps them elsewhere stamps them itself.
+fn to_stderr<S>() -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = debug_fn(|to, field: &Field, value| match field.name() {
+        "message" => text(to, &format!("{value:?}")),
+        _ => Ok(()),
+    });
+    let format = fmt::layer().with_writer(stderr).with_target(false).with_ansi(colour).fmt_fields(text);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        format.without_time().boxed()
+    } else {
+        format.with_timer(Utc).boxed()
+    }
+}
+
+/// Writes a text, as many lines as it has.
+fn text(to: &mut Writer<'_>, text: &str) -> std::fmt::Result {
+    for (at, line) in text.lines().enumerate() {
+        write!(to, "{}{}", if at == 0 { "" } else { "\n" }, Escaped(line))?;
+    }
+    Ok(())
+}
+
+/// With their fields. Notices are information to `tracing`: they have a writer of their own.
+fn to_journal<S>() -> io::Result<impl Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let notices = journal::writer(Priority::Notice)?.with_filter(filter_fn(is_told_as_notice));
+    let others =
+        journal::writer(Priority::Informational)?.with_filter(filter_fn(|meta| !is_told_as_notice(meta)));
+    Ok(notices.and_then(others))
+}
+
+fn is_told_as_notice(meta: &Metadata<'_>) -> bool {
+    is_notice(meta.name())
 }

@@ -46,6 +46,12 @@ impl Exit {
     }
 }
 
+impl From<&anyhow::Error> for Exit {
+    fn from(error: &anyhow::Error) -> Self {
+        if error.is::<UsageError>() { Self::Usage } else { Self::Failure }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
@@ -225,7 +231,7 @@ impl Output {
             Err(error) if is_broken_pipe(&error) => Exit::Ok,
             Err(error) => {
                 self.error(&error);
-                if error.is::<UsageError>() { Exit::Usage } else { Exit::Failure }
+                Exit::from(&error)
             }
         }
     }
@@ -259,7 +265,7 @@ pub fn is_unread() -> bool {
 }
 
 /// An error and those of its causes that it does not tell of itself.
-fn with_causes(error: &anyhow::Error) -> String {
+pub(super) fn with_causes(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match &*told {
         "" => cause,
         told if told.contains(&cause) => told.to_owned(),

@@ -2,14 +2,16 @@
 
 use anyhow::Result;
 use clap::Args;
-use tracing::warn;
+use tracing::Level;
 
-use super::output::{Exit, Output, UsageError};
+use super::output::{Exit, Output, UsageError, with_causes};
 use super::settings::{plan, tap};
 use super::status_line::line;
 use super::{Common, log, replay};
-use crate::config::{Loaded, load};
+use crate::config::{Loaded, Mistakes, load};
+use crate::daemon::events::event;
 use crate::daemon::service::{self, Service};
+use crate::sys::journal;
 use crate::sys::notify::Manager;
 
 /// What `run` is asked.
@@ -20,8 +22,21 @@ pub(super) struct RunArgs {
     interface: Option<String>,
 }
 
-/// Runs until it is told to end.
+/// Runs until it is told to end. In the journal an error is an event like the others.
 pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<Exit> {
+    match serve(args, common, out) {
+        Err(error) if journal::is_stderr() => {
+            // A configuration that cannot be read ended it before it could say anything.
+            log::start(Level::INFO);
+            let reason = with_causes(&error);
+            event!(FAILED, TAPKEEP_REASON = reason, "{reason}");
+            Ok(Exit::from(&error))
+        }
+        ended => ended,
+    }
+}
+
+fn serve(args: &RunArgs, common: &Common, out: &mut Output) -> Result<Exit> {
     let sources = || {
         let interface = args.interface.clone().map(|interface| ("capture.interface", interface));
         common.sources(interface.into_iter().collect())
@@ -34,25 +49,36 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
         return replay::of_files(&[file], false, &loaded, out);
     }
     let config = &loaded.config;
-    log::start(config.service.log_level);
-    loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let lines = log::start(config.service.log_level);
+    tell(&loaded.warnings);
     let service = Service {
         data_dir: config.data_dir_of_writer().path,
         runtime_dir: config.service.runtime_dir.clone(),
         metrics_file: config.health.metrics_file.clone(),
         tap: tap(config),
         plan: plan(config, true, true),
+        lines,
     };
     let reload = || {
         let new = read()?;
-        new.warnings.iter().for_each(|warning| warn!("{warning}"));
+        tell(&new.warnings);
         for key in not_reloaded(&loaded, &new) {
-            warn!("{key} has changed; that takes effect at the next start");
+            event!(
+                SETTING_WAITS,
+                TAPKEEP_SETTING = key,
+                "{key} has changed; that takes effect at the next start"
+            );
         }
         Ok(plan(&new.config, true, true))
     };
     let ended = service::run(&service, &reload, &line)?;
     Ok(if ended { Exit::Ok } else { Exit::Failure })
+}
+
+fn tell(warnings: &Mistakes) {
+    for warning in warnings.iter() {
+        event!(SETTING_UNKNOWN, TAPKEEP_REASON = %warning, "{warning}");
+    }
 }
 
 /// Keys that are read again on SIGHUP.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use tracing::{info, warn};
 
+use super::events::{damaged, event};
 use super::handover::{Intake, Unread, Work};
 use super::health::Health;
 use super::index::Update;
@@ -309,8 +309,15 @@ impl Running {
     /// Counts packets that can be read no more: most often because retention was faster.
     fn give_up(&mut self, unread: &Unread, why: &str) {
         let lost = Losses { analysis: unread.packets, ..Losses::NONE };
-        let packets = unread.packets.map_or("some".to_owned(), |packets| packets.to_string());
-        warn!("{}: {packets} packets could not be analysed: {why}", unread.name);
+        let (name, packets) = (unread.name, unread.packets);
+        let some = packets.map_or("some".to_owned(), |packets| packets.to_string());
+        event!(
+            UNANALYSED,
+            TAPKEEP_FILE = %name,
+            TAPKEEP_PACKETS = packets,
+            TAPKEEP_REASON = why,
+            "{name}: {some} packets could not be analysed: {why}"
+        );
         self.setup.health.losses.add(&lost);
         self.setup.health.caught_up.add(unread.len());
         self.setup.outlet.writer.book(lost);
@@ -371,9 +378,13 @@ impl Running {
                     }
                     let _ = self.setup.keeper.send(Message::Sealed(entry));
                 }
-                Told::Failed(error) => warn!("{error}; trying again"),
-                Told::Recovered => info!("flow records are written again"),
-                Told::Aside(name) => warn!("the growing flow file was none; put aside as {name}"),
+                Told::Failed(error) => {
+                    event!(FLOWS_TROUBLE, TAPKEEP_REASON = %error, "{error}; trying again");
+                }
+                Told::Recovered => event!(FLOWS_BACK, "flow records are written again"),
+                Told::Aside(name) => {
+                    damaged(&name, None, "it is no flow file, and was put aside under this name")
+                }
             }
         }
     }
@@ -421,7 +432,11 @@ impl Running {
         let AnalystLoop { stream, fs, layout, .. } = &self.setup;
         match saved::write(stream, self.analysed, fs.as_ref(), layout) {
             Ok(()) => self.saved = self.analysed,
-            Err(error) => warn!("save the state of the detectors: {error}; trying again in {SAVE:?}"),
+            Err(error) => event!(
+                DETECTORS_UNSAVED,
+                TAPKEEP_REASON = %error,
+                "save the state of the detectors: {error}; trying again in {SAVE:?}"
+            ),
         }
     }
 
@@ -431,7 +446,7 @@ impl Running {
             return;
         }
         if self.leaves_rest {
-            info!("captures that are not analysed yet are left to the next start");
+            event!(ANALYSIS_LEFT, "captures that are not analysed yet are left to the next start");
             pass_by(&self.setup.intake);
             self.save();
         } else {
@@ -443,7 +458,12 @@ impl Running {
         self.setup.outlet.write_folds();
         let extras = self.extras();
         if !self.setup.outlet.writer.finish(extras) {
-            warn!("flow records that could not be written are made again at the next start");
+            let count: Option<u64> = None;
+            event!(
+                RECORDS_AGAIN,
+                TAPKEEP_COUNT = count,
+                "flow records that could not be written are made again at the next start"
+            );
         }
         self.take_told();
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use super::health::Health;
-use crate::capture::live::{Change, Tap, TapConfig, TapError};
+use crate::capture::live::{Change, Outage, Tap, TapConfig, TapError};
 use crate::packet::Frame;
 use crate::store::block::{Block, BlockPool};
 use crate::store::format::Format;
@@ -26,7 +26,7 @@ pub enum Parcel {
     /// Packets can arrive.
     Up(Now),
     /// None can, for this reason.
-    Down(Now, String),
+    Down(Now, Outage),
 }
 
 /// Parcels without a block that may wait; more of them are held back until the recorder catches up.
@@ -192,7 +192,7 @@ pub(super) fn capture(
             let now = feeder.clock.now();
             feeder.tell(match change {
                 Change::Up(_) => Parcel::Up(now),
-                Change::Down(reason) => Parcel::Down(now, reason),
+                Change::Down(outage) => Parcel::Down(now, outage),
             });
         }
         let now = Instant::now();

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
+use super::events::event;
 use super::health::Health;
 use crate::flow::summary::{Encoded, SummaryLimits};
 use crate::index::analysis::summary_of;
-use crate::index::writer::{self, IndexWriter, Was};
+use crate::index::writer::{self, IndexWriter, Recovery, Was};
 use crate::store::catalog::{Catalog, Change};
 use crate::store::facts::{CaptureFacts, State};
 use crate::store::layout::Layout;
@@ -73,7 +74,8 @@ pub(super) struct IndexLoop {
 
 /// Follows until there are no more updates.
 pub(super) fn follow(setup: IndexLoop, updates: &Receiver<Update>) {
-    let mut running = Running { setup, lacking: BTreeMap::new(), early: VecDeque::new() };
+    let mut running =
+        Running { setup, lacking: BTreeMap::new(), early: VecDeque::new(), begun: false, stale: None };
     loop {
         match updates.recv_timeout(running.patience()) {
             Ok(update) => running.take(update),
@@ -90,6 +92,10 @@ struct Running {
     /// Files without a summary, and when one is to be made.
     lacking: BTreeMap<u64, (Instant, CaptureFacts)>,
     early: VecDeque<(u64, u64)>,
+    /// Whether it was tried to open the index.
+    begun: bool,
+    /// Why the index does not follow, as it was told last.
+    stale: Option<String>,
 }
 
 impl Running {
@@ -107,9 +113,11 @@ impl Running {
             Update::Catalog(catalog) => self.recover(&catalog),
             Update::FlowSummary { number, size, summary } => {
                 self.setup.index.put_flow_summary(number, size, &summary);
+                self.tell();
             }
             Update::Summary { number, size, summary } => {
                 self.setup.index.put_summary(number, size, &summary);
+                self.tell();
                 if self.lacking.remove(&number).is_none() {
                     self.early.push_back((number, size));
                     if self.early.len() > EARLY {
@@ -121,9 +129,25 @@ impl Running {
     }
 
     fn write(&mut self, changes: &[Change]) {
-        let was_current = *self.setup.index.health() == writer::Health::Current;
-        if let (writer::Health::Stale(why), true) = (self.setup.index.write(changes), was_current) {
-            warn!("the index no longer follows: {why}; recording goes on");
+        self.setup.index.write(changes);
+        self.tell();
+    }
+
+    /// Tells if the index has stopped following, for another reason than before, or follows again.
+    fn tell(&mut self) {
+        match self.setup.index.health() {
+            writer::Health::Stale(why) if self.begun && self.stale.as_ref() != Some(why) => {
+                event!(
+                    INDEX_STALE,
+                    TAPKEEP_REASON = why,
+                    "the index cannot follow: {why}; recording goes on, the files answer"
+                );
+                self.stale = Some(why.clone());
+            }
+            writer::Health::Current if self.stale.take().is_some() => {
+                event!(INDEX_CURRENT, "the index follows again");
+            }
+            _ => {}
         }
     }
 
@@ -151,20 +175,11 @@ impl Running {
     }
 
     fn recover(&mut self, catalog: &Catalog) {
-        match self.setup.index.recover(catalog) {
-            Ok(recovery) => {
-                match recovery.was {
-                    Was::Ready => {}
-                    Was::Missing => info!("made a new index"),
-                    Was::Older(version) => info!("brought the index from schema {version} up to date"),
-                    Was::PutAside { to, why } => warn!("put the index aside as {}: {why}", to.display()),
-                }
-                if !recovery.differed.is_empty() {
-                    info!("brought {} rows of the index up to date", recovery.differed.len());
-                }
-            }
-            Err(error) => warn!("the index cannot follow: {error}; recording goes on, the files answer"),
+        self.begun = true;
+        if let Ok(recovery) = self.setup.index.recover(catalog) {
+            tell_recovery(&recovery);
         }
+        self.tell();
         // Of these the analyst knows nothing: they were there before this start, or it could not tell.
         let now = Instant::now();
         let lacking = self.setup.index.lacking(catalog, &self.setup.limits).unwrap_or_default();
@@ -186,5 +201,30 @@ impl Running {
             debug!("summarised {}", facts.name);
             self.setup.index.put_summary(number, facts.size, &summary);
         }
+    }
+}
+
+fn tell_recovery(recovery: &Recovery) {
+    match &recovery.was {
+        Was::Ready => {}
+        Was::Missing => event!(INDEX_NEW, "made a new index"),
+        Was::Older(schema) => event!(
+            INDEX_UPGRADED,
+            TAPKEEP_SCHEMA = schema,
+            "brought the index from schema {schema} up to date"
+        ),
+        Was::PutAside { to, why } => {
+            let file = to.display();
+            event!(
+                INDEX_ASIDE,
+                TAPKEEP_FILE = %file,
+                TAPKEEP_REASON = why,
+                "put the index aside as {file}: {why}"
+            );
+        }
+    }
+    let count = recovery.differed.len();
+    if count > 0 {
+        event!(INDEX_CORRECTED, TAPKEEP_COUNT = count, "brought {count} rows of the index up to date");
     }
 }

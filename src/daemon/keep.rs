@@ -1,19 +1,22 @@
 //! The keeper thread: salvage at the start, then retention, markers and the ledger, and every change of the catalog to the
 //! index. Beside capture and recorder, never before them.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use tracing::{error, info, warn};
 
+use super::events::{damaged, event};
 use super::health::Health;
 use super::index::Update;
 use crate::store::entry::{Act, Entry};
-use crate::store::keeper::{Keeper, Kept};
+use crate::store::facts::CaptureFacts;
+use crate::store::flow_facts::FlowFacts;
+use crate::store::keeper::{KeepError, Keeper, Kept};
 use crate::store::losses::Losses;
-use crate::store::retention::{FlowLimits, Limits};
+use crate::store::retention::{FlowLimits, Limits, Reason};
 use crate::store::salvage::Salvaged;
 
 /// What the keeper is told.
@@ -181,7 +184,7 @@ impl KeepLoop {
 
     fn note(&mut self, act: Act) {
         if let Err(error) = self.keeper.note(act) {
-            error!("{error}");
+            event!(LEDGER_TROUBLE, TAPKEEP_REASON = %error, "{error}");
         }
     }
 
@@ -189,11 +192,11 @@ impl KeepLoop {
         let more = self.saves && !self.stop.load(Ordering::Relaxed);
         match self.keeper.enforce(self.health.growing.get(), more) {
             Ok(kept) => kept.iter().for_each(say),
-            Err(error) => error!("retention: {error}"),
+            Err(error) => event!(RETENTION_TROUBLE, TAPKEEP_REASON = %error, "retention: {error}"),
         }
         self.health.set_retention(self.keeper.reach(self.health.growing.get()));
         if let Err(error) = self.keeper.compact() {
-            warn!("{error}");
+            event!(LEDGER_TROUBLE, TAPKEEP_REASON = %error, "{error}");
         }
     }
 
@@ -228,45 +231,115 @@ impl KeepLoop {
 }
 
 fn sealed(entry: &Entry) {
-    let Act::Seal { capture } = &entry.act else { return };
-    let lost = capture.losses.total().map_or_else(|| "an unknown number".to_owned(), |lost| lost.to_string());
+    match &entry.act {
+        Act::Seal { capture } => capture_sealed(capture),
+        Act::FlowSeal { flows: FlowFacts { name, records, size, .. } } => event!(
+            FLOW_SEAL,
+            TAPKEEP_FILE = %name,
+            TAPKEEP_RECORDS = records,
+            TAPKEEP_SIZE = size,
+            "sealed {name}: {records} records, {size} bytes"
+        ),
+        _ => {}
+    }
+}
+
+fn capture_sealed(capture: &CaptureFacts) {
+    let CaptureFacts { name, packets, size, .. } = capture;
+    let lost = capture.losses.total();
+    let missing = lost.map_or_else(|| "an unknown number".to_owned(), |lost| lost.to_string());
     match capture.doubtful_from {
-        None => {
-            info!("sealed {}: {} packets, {} bytes, {lost} lost", capture.name, capture.packets, capture.size)
-        }
-        Some(from) => {
-            warn!(
-                "sealed {}: {} packets, {lost} lost, doubtful from byte {from}",
-                capture.name, capture.packets
-            );
-        }
+        None => event!(
+            SEAL,
+            TAPKEEP_FILE = %name,
+            TAPKEEP_PACKETS = packets,
+            TAPKEEP_SIZE = size,
+            TAPKEEP_LOST = lost,
+            "sealed {name}: {packets} packets, {size} bytes, {missing} lost"
+        ),
+        Some(from) => event!(
+            DAMAGE,
+            TAPKEEP_FILE = %name,
+            TAPKEEP_FROM = from,
+            TAPKEEP_TO = size,
+            TAPKEEP_REASON = "it was not synced",
+            "sealed {name}: {packets} packets, {missing} lost, doubtful from byte {from}"
+        ),
     }
 }
 
 fn say(kept: &Kept) {
     match kept {
-        Kept::Evicted(name, size, reason) => info!("evicted {name} ({size} bytes): {reason}"),
-        Kept::NotEvicted(name, error) => error!("evict {name}: {error}"),
-        Kept::Held(name) => info!("{name} is held"),
-        Kept::Released(name) => info!("{name} is released"),
-        Kept::Salvaged(Salvaged::Kept(facts, cut, end)) => {
-            let why = end.as_str();
-            warn!("salvaged {}: {} packets, {cut} bytes cut, {why}", facts.name, facts.packets);
+        Kept::Evicted(name, size, reason) => evicted(name, *size, *reason),
+        Kept::FlowEvicted(name, size, reason) => evicted(name, *size, *reason),
+        Kept::NotEvicted(name, error) => not_evicted(name, error),
+        Kept::FlowNotEvicted(name, error) => not_evicted(name, error),
+        Kept::Held(name) => event!(HOLD, TAPKEEP_FILE = %name, "{name} is held"),
+        Kept::Released(name) => event!(RELEASE, TAPKEEP_FILE = %name, "{name} is released"),
+        Kept::Salvaged(salvaged) => say_salvaged(salvaged),
+        Kept::NotSalvaged(error) => {
+            event!(SALVAGE_FAILED, TAPKEEP_REASON = %error, "{error}; it is tried again in a minute");
         }
-        Kept::Salvaged(Salvaged::Completed(facts)) => {
-            info!("completed the interrupted sealing of {}", facts.name)
-        }
-        Kept::Salvaged(Salvaged::Empty(name)) => info!("{name}.part held no packet and is gone"),
-        Kept::Salvaged(Salvaged::Aside(name, aside)) => {
-            warn!("{name}.part cannot be read as a capture file; put aside as {aside}");
-        }
-        Kept::NotSalvaged(error) => error!("{error}; it is tried again in a minute"),
-        Kept::Found(name) => info!("took in {name}, which the ledger did not know"),
-        Kept::Clash(file) => warn!("{file} has the index number of another file; it is left alone"),
-        Kept::Vanished(name) => warn!("{name} is gone, and not by retention"),
-        Kept::FlowEvicted(name, size, reason) => info!("evicted {name} ({size} bytes): {reason}"),
-        Kept::FlowNotEvicted(name, error) => error!("evict {name}: {error}"),
-        Kept::FlowFound(name) => info!("took in {name}, which the ledger did not know"),
-        Kept::FlowVanished(name) => warn!("{name} is gone, and not by retention"),
+        Kept::Found(name) => found(name),
+        Kept::FlowFound(name) => found(name),
+        Kept::Clash(file) => event!(
+            CLASH,
+            TAPKEEP_FILE = file,
+            "{file} has the index number of another file; it is left alone"
+        ),
+        Kept::Vanished(name) => vanished(name),
+        Kept::FlowVanished(name) => vanished(name),
     }
+}
+
+fn say_salvaged(salvaged: &Salvaged) {
+    match salvaged {
+        Salvaged::Kept(facts, cut, end) => {
+            let (CaptureFacts { name, packets, .. }, why) = (facts.as_ref(), end.as_str());
+            event!(
+                SALVAGE,
+                TAPKEEP_FILE = %name,
+                TAPKEEP_PACKETS = packets,
+                TAPKEEP_CUT = cut,
+                TAPKEEP_REASON = why,
+                "salvaged {name}: {packets} packets, {cut} bytes cut, {why}"
+            );
+        }
+        Salvaged::Completed(facts) => {
+            let name = facts.name;
+            event!(
+                SEAL_COMPLETED,
+                TAPKEEP_FILE = %name,
+                "completed the interrupted sealing of {name}"
+            );
+        }
+        Salvaged::Empty(name) => {
+            event!(EMPTY, TAPKEEP_FILE = %name, "{name} held no packet and is gone");
+        }
+        Salvaged::Aside(_, aside) => {
+            damaged(aside, None, "it cannot be read as a capture file, and was put aside under this name");
+        }
+    }
+}
+
+fn evicted(name: &dyn Display, size: u64, reason: Reason) {
+    event!(
+        EVICT,
+        TAPKEEP_FILE = %name,
+        TAPKEEP_SIZE = size,
+        TAPKEEP_REASON = %reason,
+        "evicted {name} ({size} bytes): {reason}"
+    );
+}
+
+fn not_evicted(name: &dyn Display, error: &KeepError) {
+    event!(EVICT_FAILED, TAPKEEP_FILE = %name, TAPKEEP_REASON = %error, "evict {name}: {error}");
+}
+
+fn found(name: &dyn Display) {
+    event!(FOUND, TAPKEEP_FILE = %name, "took in {name}, which the ledger did not know");
+}
+
+fn vanished(name: &dyn Display) {
+    event!(VANISHED, TAPKEEP_FILE = %name, "{name} is gone, and not by retention");
 }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::events::event;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use tracing::{info, warn};
 
 use super::state::{Activity, ServiceState};
 
@@ -64,17 +64,21 @@ impl Drop for MetricsFile {
 /// Writes what comes, until nothing more can; then removes it.
 fn keep(path: &Path, texts: &Receiver<String>) {
     let mut refused = false;
+    let file = path.display();
     for text in texts {
         let written = replace(path, &text);
         match (&written, refused) {
             (Err(error), false) => {
-                warn!(
-                    "write metrics to {}: {error}; tried again every {} s",
-                    path.display(),
-                    EVERY.as_secs()
+                event!(
+                    METRICS_UNWRITTEN,
+                    TAPKEEP_FILE = %file,
+                    TAPKEEP_REASON = %error,
+                    "write metrics to {file}: {error}; trying again"
                 );
             }
-            (Ok(()), true) => info!("metrics are written to {} again", path.display()),
+            (Ok(()), true) => {
+                event!(METRICS_WRITTEN, TAPKEEP_FILE = %file, "metrics are written to {file} again");
+            }
             _ => {}
         }
         refused = written.is_err();

@@ -10,15 +10,18 @@
 //! before it has ended, so that stopping is the same as running dry.
 
 mod analyst;
+pub mod events;
 mod feed;
 mod handover;
 mod health;
 mod hour;
 mod index;
 mod keep;
+mod losses;
 mod metrics;
 mod outlet;
 pub mod pipeline;
+mod port;
 mod readback;
 mod record;
 pub mod replay;

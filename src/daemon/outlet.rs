@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use tracing::{debug, info, warn};
 
+use super::events::event;
 use super::health::Health;
 use super::keep::Message;
 use super::synced::Synced;
@@ -16,6 +16,7 @@ use crate::detect::{Finding, Severity};
 use crate::flow::record::{FlowRecord, Stretches};
 use crate::packet::Place;
 use crate::store::entry::Act;
+use crate::store::facts::rfc3339;
 use crate::store::finding::KeptFinding;
 use crate::store::flow_file::{FlowWriter, Folder, should_fold};
 
@@ -142,17 +143,33 @@ impl Sink for Outlet {
         self.health.findings.add(finding.severity);
         match KeptFinding::new(&finding) {
             Ok(finding) => drop(self.keeper.send(Message::Note(Act::Finding { finding }))),
-            Err(error) => warn!("keep finding {}: {error}", finding.id),
+            Err(error) => {
+                event!(LEDGER_TROUBLE, TAPKEEP_REASON = %error, "keep finding {}: {error}", finding.id);
+            }
         }
     }
 }
 
+/// Those that are only worth knowing are told by nobody but `tapkeep suspicious --all`.
 fn tell(finding: &Finding) {
     let Finding { detector, severity, summary, .. } = finding;
-    match severity {
-        Severity::Info => debug!("{detector}: {summary}"),
-        _ => info!("{detector} ({severity:?}): {summary}"),
+    if *severity == Severity::Info {
+        return;
     }
+    event!(
+        FINDING,
+        TAPKEEP_FINDING = finding.id,
+        TAPKEEP_DETECTOR = detector,
+        TAPKEEP_SEVERITY = format!("{severity:?}").to_lowercase(),
+        TAPKEEP_TECHNIQUE = finding.technique,
+        TAPKEEP_SRC = finding.src,
+        TAPKEEP_DST = finding.dst,
+        TAPKEEP_PORT = finding.port,
+        TAPKEEP_COUNT = finding.count,
+        TAPKEEP_FIRST = rfc3339(finding.first_seen),
+        TAPKEEP_LAST = rfc3339(finding.last_seen),
+        "{detector} ({severity:?}): {summary}"
+    );
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use tracing::{error, warn};
 
 use super::analyst::{self, AnalystLoop};
+use super::events::event;
 use super::feed::{Feeder, Parcel, SPARE_PARCELS};
 use super::handover::{self, Handover, Unread};
 use super::health::Health;
@@ -86,11 +86,13 @@ impl Plan {
         }
         let largest = retention::largest_rotation(&disk, allowed).max(SMALLEST_FILE);
         if self.rotation.size > largest {
-            warn!(
-                "files end at {largest} bytes instead of {}: larger ones leave retention no room on this disk",
-                self.rotation.size
+            let wanted = std::mem::replace(&mut self.rotation.size, largest);
+            event!(
+                FILES_SMALLER,
+                TAPKEEP_SIZE = largest,
+                TAPKEEP_WANTED = wanted,
+                "files end at {largest} bytes instead of {wanted}: larger ones leave retention no room on this disk"
             );
-            self.rotation.size = largest;
         }
         self
     }
@@ -164,7 +166,12 @@ impl Pipeline {
     fn tell(&self, message: Message) {
         let Some(keeper) = &self.keeper else { return };
         if keeper.try_send(message).is_err() {
-            warn!("the keeper is far behind: something was not written into the ledger, or not reloaded");
+            let reason = "the keeper is far behind";
+            event!(
+                LEDGER_TROUBLE,
+                TAPKEEP_REASON = reason,
+                "{reason}: something was not written into the ledger, or not reloaded"
+            );
         }
     }
 
@@ -200,7 +207,11 @@ impl Pipeline {
         for thread in self.threads {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             if thread.join().is_err() {
-                error!("thread {name} has panicked; what it held is left to salvage");
+                event!(
+                    THREAD_PANICKED,
+                    TAPKEEP_THREAD = name,
+                    "thread {name} has panicked; what it held is left to salvage"
+                );
                 sound = false;
             }
         }
@@ -285,7 +296,11 @@ impl Pipeline {
             let Begin { writer, stream, left } = match resume.begin(&analysis) {
                 Ok(begin) => begin,
                 Err(error) => {
-                    error!("{error}; packets are recorded, and not analysed until the next start");
+                    event!(
+                        ANALYSIS_OFF,
+                        TAPKEEP_REASON = %error,
+                        "{error}; packets are recorded, and not analysed until the next start"
+                    );
                     return analyst::pass_by(&intake);
                 }
             };
@@ -340,6 +355,7 @@ impl Pipeline {
             health: Arc::clone(&self.health),
             clock: Arc::clone(&data.clock),
             live: plan.live,
+            interface: data.source.clone(),
             stop: Arc::clone(&self.stop),
             abandon: Arc::clone(&self.abandon),
             rotation,

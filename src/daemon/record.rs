@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use tracing::{info, warn};
 
+use super::events::event;
 use super::feed::Parcel;
 use super::handover::Handover;
 use super::health::Health;
 use super::keep::Message;
+use super::port::Port;
 use super::state::{Activity, Recording};
+use crate::capture::live::Outage;
 use crate::store::block::{Block, Tally};
 use crate::store::entry::Act;
 use crate::store::losses::Losses;
@@ -48,6 +50,8 @@ pub(super) struct RecordLoop {
     pub clock: Arc<dyn Clock>,
     /// Whether packets come from a live port, and are stamped by this machine's clock.
     pub live: bool,
+    /// The port's name.
+    pub interface: Option<String>,
     /// Set when the service is to end; what the disk refuses is then tried for a while and no longer.
     pub stop: Arc<AtomicBool>,
     /// Set when the rest is to be left to salvage.
@@ -73,7 +77,7 @@ struct Stalled {
 struct Running {
     setup: RecordLoop,
     stalled: Option<Stalled>,
-    down: Option<(Now, String)>,
+    port: Port,
     complained: bool,
     look_due: Duration,
     tick_due: Duration,
@@ -106,10 +110,11 @@ impl<T> Slot<T> {
 /// Records until the parcels end and all files are sealed.
 pub(super) fn record(setup: RecordLoop, parcels: &Receiver<Parcel>, sealed: &Receiver<()>) {
     let look_due = setup.clock.now().up;
+    let port = Port::new(setup.interface.clone(), look_due);
     let mut running = Running {
         setup,
         stalled: None,
-        down: None,
+        port,
         complained: false,
         look_due,
         tick_due: look_due,
@@ -172,7 +177,7 @@ impl Running {
             }
             Parcel::Lost(losses) => self.book(losses),
             Parcel::Up(now) => self.port_up(now),
-            Parcel::Down(now, reason) => self.port_down(now, reason),
+            Parcel::Down(now, outage) => self.port_down(now, outage),
         }
     }
 
@@ -188,7 +193,7 @@ impl Running {
         self.setup.health.recorded.add((outcome.done - from) as u64);
         let Some(refused) = outcome.refused else {
             if self.complained {
-                info!("the disk takes packets again");
+                event!(DISK_BACK, "the disk takes packets again");
             }
             self.complained = false;
             return self.setup.analyst.recorded(block, pieces);
@@ -209,7 +214,11 @@ impl Running {
                 let _ = self.setup.keeper.try_send(Message::RoomWanted);
             }
             if !self.complained {
-                warn!("{refused}; trying again, packets wait in the queue");
+                event!(
+                    DISK_TROUBLE,
+                    TAPKEEP_REASON = %refused,
+                    "{refused}; trying again, packets wait in the queue"
+                );
             }
             self.complained = true;
         }
@@ -255,23 +264,17 @@ impl Running {
 
     fn port_up(&mut self, now: Now) {
         self.setup.health.set_activity(Activity::Capturing);
-        match &self.down {
-            Some((since, reason)) => {
-                info!("capturing again after {:.1?}: {reason}", now.up.saturating_sub(since.up));
-            }
-            None => info!("capturing"),
-        }
+        self.port.up(now);
         self.end_gap(now);
     }
 
-    fn port_down(&mut self, now: Now, reason: String) {
-        self.setup.health.set_activity(Activity::Waiting(reason.clone()));
-        warn!("waiting: {reason}");
-        self.down.get_or_insert((now, reason));
+    fn port_down(&mut self, now: Now, outage: Outage) {
+        self.port.down(now, &outage);
+        self.setup.health.set_activity(Activity::Waiting(outage.reason));
     }
 
     fn end_gap(&mut self, now: Now) {
-        let Some((since, reason)) = self.down.take() else { return };
+        let Some((since, reason)) = self.port.take_gap() else { return };
         let duration = now.up.saturating_sub(since.up);
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let _ =
@@ -291,6 +294,7 @@ impl Running {
 
     /// Looks at the timers and tells how far it is.
     fn look(&mut self, now: Duration) {
+        self.port.look(now);
         if self.setup.stop.load(Ordering::Relaxed) {
             self.give_up_at.get_or_insert(now + DRAIN);
         }
@@ -403,14 +407,29 @@ fn tell(report: Report, done: &Sender<()>, keeper: &Sender<Message>) {
         Report::Sealed(entry) => {
             let _ = keeper.send(Message::Sealed(entry));
         }
-        Report::Removed(name) => info!("{name} held no packet and is gone"),
-        Report::Abandoned(name, error) => warn!("seal {name}: {error}; it is left as it is"),
+        Report::Removed(name) => event!(EMPTY, TAPKEEP_FILE = %name, "{name} held no packet and is gone"),
+        Report::Abandoned(name, error) => event!(
+            SEAL_FAILED,
+            TAPKEEP_FILE = %name,
+            TAPKEEP_REASON = %error,
+            "seal {name}: {error}; it is left as it is"
+        ),
         Report::SyncFailed(name, error) => {
-            return warn!(
+            return event!(
+                SYNC_FAILED,
+                TAPKEEP_FILE = %name,
+                TAPKEEP_REASON = %error,
                 "sync {name}: {error}; it is sealed with what was synced before, and a new file begun"
             );
         }
-        Report::Delayed(name, error) => return warn!("seal {name}: {error}; trying again"),
+        Report::Delayed(name, error) => {
+            return event!(
+                SEAL_DELAYED,
+                TAPKEEP_FILE = %name,
+                TAPKEEP_REASON = %error,
+                "seal {name}: {error}; trying again"
+            );
+        }
     }
     let _ = done.send(());
 }

@@ -4,8 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use tracing::warn;
-
+use super::events::{damaged, event};
 use super::handover::Unread;
 use super::pipeline::Analysis;
 use super::saved;
@@ -14,6 +13,7 @@ use crate::packet::Place;
 use crate::store::SharedLedger;
 use crate::store::entry::{Act, Entry};
 use crate::store::facts::CaptureFacts;
+use crate::store::flow_facts::FlowFacts;
 use crate::store::flow_file::{FlowFileError, FlowWriter, Position, Resumed};
 use crate::store::format::FILE_HEADER;
 use crate::store::layout::Layout;
@@ -67,15 +67,25 @@ impl Resume {
 }
 
 fn tell(resumed: &Resumed) {
-    if let Some(facts) = &resumed.salvaged {
-        warn!("salvaged {}: {} records", facts.name, facts.records);
+    let (salvaged, missing) = (resumed.salvaged.as_ref(), resumed.missing);
+    if let Some(FlowFacts { name, records, .. }) = salvaged {
+        event!(
+            FLOW_SALVAGE,
+            TAPKEEP_FILE = %name,
+            TAPKEEP_RECORDS = records,
+            "salvaged {name}: {records} records"
+        );
     }
-    if resumed.missing > 0 {
-        warn!("{} flow records are too many to remember; their flows may be recorded again", resumed.missing);
+    if missing > 0 {
+        event!(
+            RECORDS_AGAIN,
+            TAPKEEP_COUNT = missing,
+            "{missing} flow records are too many to remember; their flows may be recorded again"
+        );
     }
-    let lost: u64 = resumed.lost.iter().map(|range| range.end - range.start).sum();
-    if lost > 0 {
-        warn!("{lost} bytes of that flow file are damaged and left out");
+    let file = salvaged.map_or_else(|| "a flow file".to_owned(), |facts| facts.name.to_string());
+    for range in &resumed.lost {
+        damaged(&file, Some(range), "these bytes are left out");
     }
 }
 

@@ -7,8 +7,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tracing::{info, warn};
 
+use super::events::bounds::Bounds;
+use super::events::event;
 use super::feed;
 use super::health::Health;
 use super::pipeline::{Pipeline, Plan};
@@ -33,6 +34,8 @@ pub struct Service {
     pub tap: TapConfig,
     /// What to do with it.
     pub plan: Plan,
+    /// How many lines of each event are logged.
+    pub lines: Arc<Bounds>,
 }
 
 /// What a reload asks for: a new plan, or what is wrong with the configuration.
@@ -63,15 +66,7 @@ pub fn run(service: &Service, reload: &Reload<'_>, describe: &Describe<'_>) -> a
             return capture.join().and(Err(error.into()));
         }
     };
-    info!(
-        "tapkeep {} records {} into {}",
-        env!("CARGO_PKG_VERSION"),
-        service.tap.interface.as_deref().unwrap_or("no interface"),
-        data.layout.root().display()
-    );
-    if !service.plan.save {
-        warn!("saving is off: flows, summaries and findings are kept, and no packet");
-    }
+    tell_start(service, &data);
     let mut pipeline =
         Pipeline::start(service.plan.clone(), &data, intake, health).context("start a thread")?;
     let mut watch = Watch::new(service, &data, &pipeline, describe);
@@ -84,11 +79,11 @@ pub fn run(service: &Service, reload: &Reload<'_>, describe: &Describe<'_>) -> a
             match signal {
                 Signal::Reload => watch.reload(|| reload_plan(&pipeline, &data, reload)),
                 Signal::Stop if stopping => {
-                    warn!("stopped again: what is not sealed yet is left to salvage");
+                    event!(ABANDONED, "stopped again: what is not sealed yet is left to salvage");
                     return Ok(abandon(pipeline));
                 }
                 Signal::Stop => {
-                    info!("stopping: writing what has arrived");
+                    event!(STOPPING, "stopping: writing what has arrived");
                     stopping = true;
                     end(&pipeline, &capture);
                     watch.stopping();
@@ -105,11 +100,29 @@ pub fn run(service: &Service, reload: &Reload<'_>, describe: &Describe<'_>) -> a
             pipeline.close();
         }
     }
+    let health = Arc::clone(&pipeline.health);
     let sound = pipeline.join();
+    watch.rest(&health);
     capture.join()?;
     anyhow::ensure!(sound, "a thread has panicked; what it held is salvaged at the next start");
-    info!("stopped");
+    let (packets, lost) = (health.packets.get(), health.losses.get().total());
+    event!(STOPPED, TAPKEEP_PACKETS = packets, TAPKEEP_LOST = lost, "stopped");
     Ok(true)
+}
+
+fn tell_start(service: &Service, data: &DataDirectory) {
+    let (version, interface) = (env!("CARGO_PKG_VERSION"), service.tap.interface.as_deref());
+    let (dir, port) = (data.layout.root().display(), interface.unwrap_or("no interface"));
+    event!(
+        START,
+        TAPKEEP_VERSION = version,
+        TAPKEEP_INTERFACE = interface,
+        TAPKEEP_DATA_DIR = %dir,
+        "tapkeep {version} records {port} into {dir}"
+    );
+    if !service.plan.save {
+        event!(SAVING_OFF, "saving is off: flows, summaries and findings are kept, and no packet");
+    }
 }
 
 /// Lets capture end, and with it all the others.
@@ -137,9 +150,12 @@ fn reload_plan(pipeline: &Pipeline, data: &DataDirectory, reload: &Reload<'_>) {
     match reload() {
         Ok(plan) => {
             pipeline.change(plan, data);
-            info!("the configuration is reloaded");
+            event!(RELOADED, "the configuration is reloaded");
         }
-        Err(error) => warn!("the configuration is not reloaded: {error:#}"),
+        Err(error) => {
+            let reason = format!("{error:#}");
+            event!(RELOAD_REFUSED, TAPKEEP_REASON = reason, "the configuration is not reloaded: {reason}");
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs2::FileExt;
-use tracing::warn;
 
+use super::events::{damaged, event};
 use crate::store::SharedLedger;
 use crate::store::entry::{Act, Entry};
 use crate::store::flow_file::highest_capture;
@@ -53,6 +53,8 @@ pub struct DataDirectory {
     pub entries: Vec<Entry>,
     /// The index number of the next capture file.
     pub next_number: u64,
+    /// What is recorded.
+    pub source: Option<String>,
     _lock: Option<File>,
 }
 
@@ -84,10 +86,13 @@ impl DataDirectory {
         let highest = highest.max(highest_capture(fs.as_ref(), &layout));
         let next_number = highest.max(ledger.highest()) + 1;
         let (ledger, mut entries) = (SharedLedger::new(ledger), loaded.entries);
-        let start =
-            Act::Start { version: env!("CARGO_PKG_VERSION").to_owned(), boot: clock.boot_id(), source };
+        let start = Act::Start {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot: clock.boot_id(),
+            source: source.clone(),
+        };
         entries.push(ledger.append(start)?);
-        Ok(Self { fs, clock, layout, ledger, entries, next_number, _lock: None })
+        Ok(Self { fs, clock, layout, ledger, entries, next_number, source, _lock: None })
     }
 
     /// Makes `root` if need be, and locks it. Files that this process makes from now on are readable for their group and
@@ -118,16 +123,15 @@ impl Locked {
 }
 
 fn tell_damage(layout: &Layout, loaded: &Loaded) {
-    let ledger = layout.ledger();
+    let ledger = layout.ledger().display().to_string();
     if loaded.foreign {
-        warn!("{} is no ledger of this version; a new one is begun", ledger.display());
+        damaged(&ledger, None, "it is no ledger of this version; a new one is begun");
     }
-    let lost: u64 = loaded.lost.iter().map(|range| range.end - range.start).sum();
-    if lost > 0 {
-        warn!("{} was damaged: {lost} bytes of it are lost, the rest is kept", ledger.display());
+    for range in &loaded.lost {
+        damaged(&ledger, Some(range), "these bytes are lost, the rest is kept");
     }
     if let Some(error) = &loaded.not_replaced {
-        warn!("{error}");
+        event!(LEDGER_TROUBLE, TAPKEEP_REASON = %error, "{error}");
     }
 }
 

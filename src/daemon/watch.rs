@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
-
+use super::events::bounds::Bounds;
+use super::events::{event, tell_left_out};
+use super::health::Health;
 use super::hour::{Counts, History};
+use super::losses::LossWatch;
 use super::metrics::MetricsFile;
 use super::pipeline::Pipeline;
 use super::service::{Describe, Service};
@@ -39,6 +41,8 @@ pub(super) struct Watch<'a> {
     silent: bool,
     state: ServiceState,
     history: History,
+    losses: LossWatch,
+    lines: Arc<Bounds>,
     metrics: Option<MetricsFile>,
     due: Instant,
     last: Now,
@@ -80,18 +84,34 @@ impl<'a> Watch<'a> {
         };
         let file = StateFile::claim(&service.runtime_dir, &root, up_ms(&now)).map_err(|error| {
             let dir = service.runtime_dir.display();
-            warn!("tell the state in {dir}: {error}; `tapkeep status` will not find this service");
+            event!(
+                STATE_UNTOLD,
+                TAPKEEP_REASON = %error,
+                "tell the state in {dir}: {error}; `tapkeep status` will not find this service"
+            );
         });
         let (clock, fs) = (Arc::clone(&data.clock), Arc::clone(&data.fs));
         let begun = Instant::now();
         let metrics = service.metrics_file.clone().and_then(|path| {
-            MetricsFile::new(path).inspect_err(|error| warn!("start a thread for metrics: {error}")).ok()
+            let file = path.display().to_string();
+            MetricsFile::new(path)
+                .inspect_err(|error| {
+                    event!(
+                        METRICS_UNWRITTEN,
+                        TAPKEEP_FILE = file,
+                        TAPKEEP_REASON = %error,
+                        "write metrics to {file}: {error}"
+                    );
+                })
+                .ok()
         });
         Self {
             clock,
             file: file.ok(),
             silent: false,
             history: History::new(up_ms(&now), Counts { flash: written_bytes(), ..Counts::default() }),
+            losses: LossWatch::default(),
+            lines: Arc::clone(&service.lines),
             metrics,
             state,
             due: begun,
@@ -149,11 +169,19 @@ impl<'a> Watch<'a> {
         self.tell_manager = Instant::now();
     }
 
+    /// Tells what is left to tell when all threads have ended.
+    pub(super) fn rest(&mut self, health: &Health) {
+        self.losses.rest(health);
+        tell_left_out(&self.lines.rest());
+    }
+
     fn look_at_all(&mut self, pipeline: &Pipeline) {
         let now = self.clock.now();
         self.find_step(&now, pipeline);
         self.look_at_threads(pipeline);
         self.tell(&now, pipeline);
+        self.losses.look(&pipeline.health, now.up);
+        tell_left_out(&self.lines.due(Instant::now()));
         self.last = now;
     }
 
@@ -163,10 +191,27 @@ impl<'a> Watch<'a> {
         }
         for change in self.watchdog.look(Instant::now(), &pipeline.health) {
             match change {
-                Change::Slow(still) => warn!("{still}"),
-                Change::Turns(still) => info!("{still} no more"),
+                Change::Slow(still) => {
+                    let (thread, seconds) = still.parts();
+                    event!(THREAD_STALLED, TAPKEEP_THREAD = thread, TAPKEEP_SECONDS = seconds, "{still}");
+                }
+                Change::Turns(still) => {
+                    let (thread, seconds) = still.parts();
+                    event!(
+                        THREAD_MOVES,
+                        TAPKEEP_THREAD = thread,
+                        TAPKEEP_SECONDS = seconds,
+                        "thread {thread} moves again after {seconds} s"
+                    );
+                }
                 Change::Stuck(still) => {
-                    error!("{still} and is stuck; the service has to be started again");
+                    let (thread, seconds) = still.parts();
+                    event!(
+                        THREAD_STUCK,
+                        TAPKEEP_THREAD = thread,
+                        TAPKEEP_SECONDS = seconds,
+                        "{still}: the watchdog is left to act"
+                    );
                     self.tell_manager = Instant::now();
                 }
             }
@@ -196,7 +241,7 @@ impl<'a> Watch<'a> {
         let step = now.wall - self.last.wall - ran;
         if step.abs() > STEP_NS {
             let by_ms = step / 1_000_000;
-            warn!("the wall clock has stepped by {by_ms} ms");
+            event!(CLOCK_STEP, TAPKEEP_STEP_MS = by_ms, "the wall clock has stepped by {by_ms} ms");
             pipeline.note(Act::ClockStep { by_ms });
         }
     }
@@ -221,10 +266,14 @@ impl<'a> Watch<'a> {
         let Some(file) = &mut self.file else { return };
         if let Err(error) = file.write(state) {
             if !std::mem::replace(&mut self.silent, true) {
-                warn!("tell the state: {error}; trying again each second");
+                event!(
+                    STATE_UNTOLD,
+                    TAPKEEP_REASON = %error,
+                    "tell the state: {error}; trying again each second"
+                );
             }
-        } else {
-            self.silent = false;
+        } else if std::mem::take(&mut self.silent) {
+            event!(STATE_TOLD, "the state is told again");
         }
     }
 }

@@ -27,9 +27,16 @@ pub(super) struct Still {
     pub still: Duration,
 }
 
+impl Still {
+    /// Its name, and for how many seconds.
+    pub(super) fn parts(&self) -> (&'static str, u64) {
+        (self.thread, self.still.as_secs())
+    }
+}
+
 impl fmt::Display for Still {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} thread stands still for {} s", self.thread, self.still.as_secs())
+        write!(f, "thread {} has not moved for {} s", self.thread, self.still.as_secs())
     }
 }
 

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod corpora;
 pub mod disk;
 pub mod held;
+pub mod journal;
 pub mod net;
 pub mod pcap;
 pub mod process;
