@@ -72,6 +72,7 @@ fn help_is_as_it_was() {
         "hold",
         "release",
         "status",
+        "check",
         "config",
         "config show",
         "config check",
@@ -268,6 +269,8 @@ fn json_is_valid_in_every_case() {
         ("list --json --nonsense", 2),
         ("status --json --data-dir data", 2),
         ("status --json --config bad.toml", 3),
+        ("check --json --config bad.toml", 2),
+        ("check --json --nonsense", 2),
         ("config show --json", 0),
         ("config show --json --config bad.toml", 2),
         ("config check --json", 0),
@@ -283,7 +286,7 @@ fn json_is_valid_in_every_case() {
     assert_eq!((&listed["matched"], &listed["files"][0]["packets"]), (&json!(1), &json!(3)));
     let status = ask(&data, &["status", "--json"]).json();
     let losses = json!({ "nic": null, "kernel": null, "queue": null, "write": null, "analysis": null });
-    let nothing = json!({ "running": false, "from": null, "to": null, "losses": losses, "service": null });
+    let nothing = json!({ "running": false, "from": null, "to": null, "losses": losses, "warnings": [], "service": null });
     assert_eq!(status, nothing);
 }
 

@@ -84,6 +84,20 @@ fn what_the_kernel_drops_is_counted_to_the_packet() {
         lost_line(&status.text()).chars().filter(|c| c.is_ascii_digit() || *c == ',').collect();
     assert_eq!(status.code, Some(1), "a warning");
     assert!(digits.replace(',', "").contains(&lost.to_string()), "{}", status.text());
+    assert!(
+        status.text().contains("in the last hour")
+            && status.text().contains("\n                kernel: last at ")
+    );
+    let told = service.ask(&["status", "--json"]).json();
+    assert_eq!(told["service"]["hour"]["losses"]["kernel"], lost);
+    assert!(
+        told["service"]["last_lost"]["kernel"].is_string() && told["service"]["last_lost"]["queue"].is_null()
+    );
+    assert!(
+        told["warnings"][0].as_str().unwrap().ends_with(" packets lost in the last hour"),
+        "{}",
+        told["warnings"]
+    );
     assert_eq!(service.stop().code, Some(0));
     check(&data, &losses, lost);
     let last: Vec<_> = packets(&sealed(&data)).split_off((ALL - lost - AFTER) as usize);

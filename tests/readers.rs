@@ -11,7 +11,7 @@ use std::process::Command;
 
 use support::net::{NEEDS, Net, Pace};
 use support::pcap::{Packet, assert_same_packets, mix, parse_pcap, write_pcap};
-use support::process::{Answer, run, wait_until};
+use support::process::{Answer, PATIENCE, Process, Signal, run, wait_until};
 use support::recorded::{sealed, wait_for_packets};
 use support::require;
 use support::service::{RUNTIME_DIR, Setup, ask, in_clean_environment, program_for_all};
@@ -124,6 +124,7 @@ fn the_group_reads_whatever_the_service_does_and_nobody_else() {
         wait_for_packets(&place.data(), sent.len());
         wait_until("the index to follow", || !place.ask_as(READER, &["list"]).stderr.contains("index"));
         place.runtime = service.runtime_dir().to_owned();
+        wait_until("the state to follow", || place.ask_as(READER, &["status"]).code == Some(0));
         place.check_reader(&sent, true);
         place.check_outsider();
         check_ownership(&place.data());
@@ -147,4 +148,60 @@ fn the_group_reads_whatever_the_service_does_and_nobody_else() {
     ask(&data, &["index", "rebuild"]).ok();
     check_ownership(&data);
     place.check_reader(&sent, false);
+}
+
+/// Keeps namespaces of mounts and network alive in which the usual directories are new.
+const USUAL: &str = "mount -t tmpfs -o mode=755 none /run && mount -t tmpfs -o mode=755 none /var/lib
+if test -d /etc/tapkeep; then mount -t tmpfs none /etc/tapkeep; fi
+install -d -o $0 -g $1 -m 0750 /run/tapkeep /var/lib/tapkeep && echo ready && exec sleep 600";
+
+#[test]
+fn a_fresh_login_of_the_group_is_answered_without_a_flag_or_variable() {
+    if !require(&NEEDS) || !require(&["setpriv", "unshare", "nsenter", "install"]) {
+        return;
+    }
+    let (net, dir) = (Net::new(), tempfile::tempdir().unwrap());
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = program_for_all(dir.path());
+    let mut unshare = net.tap_command("unshare");
+    let (owner, group) = (OWNER.to_string(), GROUP.to_string());
+    let holder = Process::start(unshare.args(["--mount", "sh", "-ec", USUAL, &owner, &group]));
+    wait_until("the namespaces", || holder.stdout().starts_with(b"ready"));
+    let within = |user: u32, more: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("LANG", "C.UTF-8");
+        command.args([format!("--target={}", holder.id()), "--mount".to_owned(), "--net".to_owned()]);
+        let ids = [format!("--reuid={user}"), format!("--regid={GROUP}"), "--clear-groups".to_owned()];
+        command.arg("setpriv").args(ids).args(more).arg(&program).current_dir("/");
+        command
+    };
+    let ask = |args: &[&str]| {
+        let answer = run(within(READER.0, &[]).args(args));
+        assert!(!answer.stderr.contains("error"), "{args:?}: {answer:?}");
+        answer
+    };
+    let rights = ["--inh-caps=+net_raw", "--ambient-caps=+net_raw"];
+    let mut service = Process::start(within(OWNER, &rights).args(["run", "--interface", "tap0"]));
+    wait_until("a service that is ready", || {
+        assert!(service.is_running(), "{}", service.last_words());
+        run(within(READER.0, &[]).arg("status")).code == Some(0)
+    });
+    let sent = mix(0, 100);
+    let file = dir.path().join("send.pcap");
+    write_pcap(&file, &sent);
+    net.send(&file, Pace::PerSecond(20_000));
+    wait_until("the packets", || ask(&["status", "--json"]).json()["service"]["written"] == 100);
+
+    assert!(ask(&["list"]).ok().text().contains("recording"));
+    assert!(ask(&["status"]).ok().text().contains("Data directory  /var/lib/tapkeep\n"));
+    ask(&["suspicious"]).ok();
+    service.signal(Signal::TERM);
+    assert_eq!(service.finish(PATIENCE).code, Some(0));
+    assert!(ask(&["list"]).ok().text().contains("sealed"));
+    assert_eq!(ask(&["list", "--json", "--kind", "capture"]).ok().json()["files"][0]["packets"], 100);
+    ask(&["suspicious"]).ok();
+    let status = ask(&["status"]);
+    assert_eq!(status.code, Some(2));
+    let told = "no service that records into /var/lib/tapkeep (the usual place; none is configured) tells its state in /run/tapkeep";
+    assert_eq!(status.stderr, format!("tapkeep: note: {told}\n"));
 }

@@ -120,19 +120,14 @@ fn of_configured(loaded: &Loaded, tests_disk: bool) -> Vec<Line> {
     let place = config.data_dir_of_query();
     let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
     let found = ServiceState::find(&config.service.runtime_dir, &place.path);
-    let hidden = found.as_ref().err().map(|error| {
-        Line::unknown("service", format_args!("{}: {error}", config.service.runtime_dir.display()))
-    });
+    let hidden = found.as_ref().err().map(|error| service::hidden(&config.service.runtime_dir, error));
     let state = found.ok().flatten().filter(|state| state.is_fresh(up_ms));
     let state = state.as_ref();
     let mut lines = vec![configuration(loaded)];
     lines.extend(port::lines(&config.capture, state));
     lines.extend(of_place(config, &place, state, tests_disk));
     lines.extend(machine::lines());
-    match hidden {
-        Some(line) => lines.push(line),
-        None => lines.extend(service::lines(state, &Who::caller())),
-    }
+    lines.extend(hidden.unwrap_or_else(|| service::lines(state, &Who::caller())));
     lines
 }
 

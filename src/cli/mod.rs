@@ -91,7 +91,7 @@ enum Command {
     Release(hold::HoldArgs),
     /// Tell how the service is
     Status(status::StatusArgs),
-    /// Check, before you deploy, interface, rights, disk and machine, and tell how to mend each
+    /// Check the machine before you deploy, and tell how to mend what is wrong
     Check(check::CheckArgs),
     /// Show or check the configuration
     Config(config::ConfigArgs),

@@ -123,6 +123,36 @@ impl Drop for Disk {
     }
 }
 
+/// Another kind of file system, mounted in a folder of its own; unmounted and gone when dropped.
+pub struct Mounted {
+    dir: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// Mounts it; `options` come before the folder, as for `mount`, and may hold `DIR` for the one that contains the folder.
+    pub fn new(options: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("tapkeep-mount-").tempdir().unwrap();
+        for name in ["mount", "lower", "upper", "work"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let fill = |option: &&str| option.replace("DIR", text(dir.path()));
+        let words: Vec<_> = options.iter().map(fill).chain([fill(&"DIR/mount")]).collect();
+        must("mount", &words.iter().map(String::as_str).collect::<Vec<_>>());
+        Self { dir }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("mount")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = run(Command::new("umount").args(["--lazy", text(&self.path())]));
+    }
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

@@ -18,6 +18,7 @@ pub mod journal;
 pub mod net;
 pub mod pcap;
 pub mod process;
+pub mod python;
 pub mod recorded;
 pub mod requirements;
 pub mod rig;

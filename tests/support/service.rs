@@ -52,6 +52,12 @@ impl Setup {
         self
     }
 
+    /// Lets another user than the test's tell its state.
+    pub fn of_user(self, user: u32, group: u32) -> Self {
+        std::os::unix::fs::chown(self.runtime.path(), Some(user), Some(group)).unwrap();
+        self
+    }
+
     /// Keeps whatever is recorded: no limit evicts.
     pub fn keep_all(self) -> Self {
         self.variable("PCAP_RETENTION_COUNT", "0").variable("TAPKEEP_RETENTION_MIN_FREE", "0")

@@ -57,15 +57,18 @@ pub(super) fn line(dir: &Path, keep_free: u64, wanted: Option<f64>) -> Line {
         let text = format!("not tested: only {} are free, and the test wants {}", bytes(free), bytes(MOST));
         return Line::skipped(ID, text);
     }
-    match measure(dir) {
+    let file = match tempfile::tempfile_in(dir) {
+        Ok(file) => file,
+        Err(error) => return Line::skipped(ID, format!("not tested: {error}")),
+    };
+    match measure(file) {
         Ok(measured) => judge(ID, &measured, wanted),
         Err(error) => Line::problem(ID, format!("a test of {} failed: {error}", bytes(MOST)))
             .mend(format!("look at what the kernel says: {}", super::as_root("dmesg | tail"))),
     }
 }
 
-fn measure(dir: &Path) -> io::Result<Measured> {
-    let mut file = tempfile::tempfile_in(dir)?;
+fn measure(mut file: File) -> io::Result<Measured> {
     let piece = noise()?;
     let begun = Instant::now();
     let (mut written, mut worst) = (0, Duration::ZERO);

@@ -1,6 +1,7 @@
 //! The service: whether it runs, whether its user may capture, and whether it is confined.
 
 use std::io;
+use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
@@ -11,6 +12,10 @@ use crate::sys::process::{Confinement, confinement};
 
 /// `CAP_NET_RAW`, as a bit.
 const NET_RAW: u64 = 1 << 13;
+
+const SERVICE: &str = "service";
+const CAPTURE_RIGHT: &str = "capture_right";
+const HARDENING: &str = "hardening";
 
 /// The unit that is looked at.
 const UNIT: &str = "tapkeep.service";
@@ -25,16 +30,26 @@ pub(super) fn lines(state: Option<&ServiceState>, caller: &Who) -> Vec<Line> {
     ]
 }
 
+/// The same where its state may not be read.
+pub(super) fn hidden(runtime_dir: &Path, error: &io::Error) -> Vec<Line> {
+    let why = "whether the service runs is not known";
+    vec![
+        Line::unknown(SERVICE, format_args!("{}: {error}", runtime_dir.display()))
+            .mend(as_root("usermod -aG tapkeep \"$USER\"  # then log in again")),
+        Line::skipped(CAPTURE_RIGHT, why),
+        Line::skipped(HARDENING, why),
+    ]
+}
+
 fn running(state: Option<&ServiceState>) -> Line {
-    const ID: &str = "service";
-    let Some(state) = state else { return Line::skipped(ID, "does not run") };
+    let Some(state) = state else { return Line::skipped(SERVICE, "does not run") };
     let doing = match &state.activity {
         Activity::Starting => "starting".to_owned(),
         Activity::Capturing => "capturing".to_owned(),
         Activity::Waiting(reason) => format!("waiting, {reason}"),
         Activity::Stopping => "stopping".to_owned(),
     };
-    Line::ok(ID, format!("process {}, {doing}", state.pid))
+    Line::ok(SERVICE, format!("process {}, {doing}", state.pid))
 }
 
 /// Opens what capturing begins with; nothing is received by it.
@@ -56,37 +71,35 @@ fn capture_right(
     unit: Option<io::Result<Option<String>>>,
     caller: &Who,
 ) -> Line {
-    const ID: &str = "capture_right";
     if state.is_some_and(|state| state.activity == Activity::Capturing) {
-        return Line::ok(ID, "the running service captures");
+        return Line::ok(CAPTURE_RIGHT, "the running service captures");
     }
     match unit {
         Some(Ok(Some(given))) if given.split(' ').any(|one| one == "cap_net_raw") => {
-            return Line::ok(ID, format!("{UNIT} gives its user CAP_NET_RAW"));
+            return Line::ok(CAPTURE_RIGHT, format!("{UNIT} gives its user CAP_NET_RAW"));
         }
         Some(Ok(Some(_))) => {
-            return Line::problem(ID, format!("{UNIT} does not give its user CAP_NET_RAW"))
+            return Line::problem(CAPTURE_RIGHT, format!("{UNIT} does not give its user CAP_NET_RAW"))
                 .mend("set AmbientCapabilities=CAP_NET_RAW in it, under [Service]");
         }
         _ => {}
     }
     match tried {
-        Ok(()) => Line::ok(ID, format!("user {} may capture", caller.name)),
+        Ok(()) => Line::ok(CAPTURE_RIGHT, format!("user {} may capture", caller.name)),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Line::problem(
-            ID,
+            CAPTURE_RIGHT,
             format!("user {} may not capture, and no unit of the service is there", caller.name),
         )
         .mend("start it by its unit, or as root give the program the right:")
         .mend(as_root("setcap cap_net_raw+ep \"$(command -v tapkeep)\"")),
-        Err(error) => Line::unknown(ID, error),
+        Err(error) => Line::unknown(CAPTURE_RIGHT, error),
     }
 }
 
 fn hardening(found: Option<io::Result<Confinement>>, booted: bool) -> Line {
-    const ID: &str = "hardening";
     let confined = match found {
-        None => return Line::skipped(ID, "the service does not run"),
-        Some(Err(error)) => return Line::unknown(ID, error),
+        None => return Line::skipped(HARDENING, "the service does not run"),
+        Some(Err(error)) => return Line::unknown(HARDENING, error),
         Some(Ok(confined)) => confined,
     };
     let user = Who::of(confined.uid);
@@ -99,9 +112,9 @@ fn hardening(found: Option<io::Result<Confinement>>, booted: bool) -> Line {
     let found: Vec<_> = faults.iter().filter(|(is, _)| *is).map(|(_, fault)| *fault).collect();
     if found.is_empty() {
         let text = "CAP_NET_RAW at most, system calls filtered, no new privileges";
-        return Line::ok(ID, format!("user {}, {text}", user.name));
+        return Line::ok(HARDENING, format!("user {}, {text}", user.name));
     }
-    let line = Line::warning(ID, format!("the service {}", found.join(", ")));
+    let line = Line::warning(HARDENING, format!("the service {}", found.join(", ")));
     match booted {
         true => line.mend(as_root(&format!("systemctl enable --now {UNIT}"))),
         false => line.mend("have what starts it confine it, as systemd/tapkeep.service does"),
