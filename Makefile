@@ -16,6 +16,7 @@ PYTHONS := $(shell grep -rIlE '^\#!/usr/bin/(env )?python3' $(SCRIPTS)) $(wildca
 FUZZ    := 20
 # What a board is built for: Debian's names of architectures.
 BOARDS   := arm64 armhf
+PROFILE  ?= release
 DEB_ARCH ?= all
 DEBS     := $(if $(filter all,$(DEB_ARCH)),amd64 $(BOARDS),$(DEB_ARCH))
 
@@ -39,17 +40,17 @@ build: ## Build the program (release profile): target/release/tapkeep
 cross: $(BOARDS:%=cross-%) ## Build the program for boards, arm64 and armhf, with libpcap linked in (docs/APPLIANCE.md)
 
 cross-%: cross-packages
-	scripts/cross/cargo $* build --release --locked
-	scripts/cross/check $(TARGET)/cross/$*/tapkeep
+	scripts/cross/cargo $* build --profile $(PROFILE) --locked
+	scripts/cross/check $(TARGET)/cross/$*/$(PROFILE)/tapkeep
 
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):[^\#]*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 cross-packages:
 	@$(NEED) rust build cross
 
-deb: $(DEBS:%=deb-%) ## Make Debian packages: target/deb (DEB_ARCH=all, amd64, arm64 or armhf)
+deb: $(DEBS:%=deb-%) ## Make Debian packages: target/deb (DEB_ARCH=all, amd64, arm64 or armhf; PROFILE=quick to try)
 
 deb-%: cross-%
-	packaging/deb/build $*
+	packaging/deb/build $* $(PROFILE)
 
 demo: build ## Record a live wire (as root) or replay a capture, and show what one can do with it
 	@$(NEED) demo
