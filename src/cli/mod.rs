@@ -21,7 +21,6 @@ mod run;
 mod select;
 mod settings;
 mod status;
-mod status_line;
 mod suspicious;
 pub mod table;
 pub mod time;

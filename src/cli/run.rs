@@ -6,7 +6,7 @@ use tracing::Level;
 
 use super::output::{Exit, Output, UsageError, with_causes};
 use super::settings::{plan, tap};
-use super::status_line::line;
+use super::status::line::line;
 use super::{Common, log, replay};
 use crate::config::{Loaded, Mistakes, load};
 use crate::daemon::events::event;

@@ -1,5 +1,6 @@
 //! `tapkeep status`: how the service is, for people and for whatever watches it.
 
+pub(super) mod line;
 mod page;
 
 use std::time::Duration;
@@ -9,7 +10,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Exit, Output};
-use super::status_line;
 use super::{Common, Context};
 use crate::daemon::{Activity, ServiceState};
 use crate::store::losses::Losses;
@@ -83,7 +83,7 @@ fn watch(json: bool, context: &Context, out: &mut Output) -> Result<Exit> {
             _ if json => out.json(&document(look.running, look.state.as_ref()))?,
             Some(state) if look.running && out.is_terminal() => out.redraw(&page::lines(state))?,
             Some(state) if look.running => {
-                out.line(format_args!("{}  {}", state.updated, status_line::line(state)))?;
+                out.line(format_args!("{}  {}", state.updated, line::line(state)))?;
             }
             _ if out.is_terminal() => out.redraw(&[look.why_not(context)])?,
             _ => out.line(look.why_not(context))?,

@@ -158,14 +158,16 @@ fn disk(page: &mut Page, state: &ServiceState) {
 }
 
 fn retention(page: &mut Page, reach: &Reach, rate: Option<f64>) {
-    let kept =
-        reach.kept_ms.map_or_else(|| "nothing sealed yet".to_owned(), |ms| format!("{} kept", duration(ms)));
+    let kept = reach.kept_ms.map_or_else(
+        || "nothing sealed yet".to_owned(),
+        |ms| format!("{} kept in {}", duration(ms), counted(reach.files, "file")),
+    );
     let held = match reach.held {
         0 => String::new(),
         held => format!(", {} of it held", bytes(held)),
     };
-    let (files, size, allowed) = (counted(reach.files, "file"), bytes(reach.bytes), bytes(reach.allowed));
-    page.line("Retention", format_args!("{kept} in {files}, {size} of {allowed}{held}"));
+    let (size, allowed) = (bytes(reach.bytes), bytes(reach.allowed));
+    page.line("Retention", format_args!("{kept}, {size} of {allowed}{held}"));
     if let Some(rate) = rate {
         let first = match reach.first_eviction_ms(rate) {
             0 => "the oldest goes with each new one".to_owned(),

@@ -1,18 +1,19 @@
 //! The service in a line, as `systemctl status` shows it.
 
-use super::table::{bytes, count};
+use crate::cli::table::{bytes, count, duration};
 use crate::daemon::{Activity, ServiceState};
 
 /// How the service is, for a person.
-pub(super) fn line(state: &ServiceState) -> String {
+pub(in crate::cli) fn line(state: &ServiceState) -> String {
     let mut parts = vec![port(state)];
     if let Some(recording) = &state.recording {
         let percent = recording.size * 100 / recording.rotation_size.max(1);
         parts.push(format!("capture {:04} at {percent} %", recording.index));
     }
-    if let Some(disk) = state.disk {
-        parts.push(format!("{} free", bytes(disk.free)));
-    }
+    let free = state.disk.map(|disk| format!("{} free", bytes(disk.free)));
+    let kept = state.retention.as_ref().and_then(|reach| reach.kept_ms);
+    let room: Vec<_> = free.into_iter().chain(kept.map(|ms| format!("{} kept", duration(ms)))).collect();
+    parts.extend((!room.is_empty()).then(|| room.join(", ")));
     parts.extend(state.busy_with.clone());
     parts.join("; ")
 }
@@ -44,6 +45,7 @@ fn rate(bits: f64) -> String {
 mod tests {
     use super::*;
     use crate::daemon::{Disk, Recording};
+    use crate::store::keeper::Reach;
     use crate::store::losses::Losses;
 
     fn capturing() -> ServiceState {
@@ -62,6 +64,7 @@ mod tests {
                 clock_synchronised: None,
             }),
             disk: Some(Disk { total: 32_000_000_000, free: 3_100_000_000 }),
+            retention: Some(Reach { kept_ms: Some(52 * 3_600_000), ..Reach::default() }),
             ..ServiceState::default()
         }
     }
@@ -69,12 +72,15 @@ mod tests {
     #[test]
     fn a_line_tells_how_the_service_is() {
         let mut state = capturing();
-        assert_eq!(line(&state), "eth1: 12,340 pps, 98 Mb/s, 0 lost; capture 0042 at 61 %; 3.10 GB free");
+        assert_eq!(
+            line(&state),
+            "eth1: 12,340 pps, 98 Mb/s, 0 lost; capture 0042 at 61 %; 3.10 GB free, 2 d 4 h kept"
+        );
         state.losses = Losses { kernel: Some(1_000), queue: Some(2), nic: None, ..Losses::NONE };
         state.busy_with = Some("salvaging 3 files".to_owned());
         state.recording = None;
         state.activity = Activity::Waiting("interface eth1 is down".to_owned());
-        let waiting = "eth1: waiting, interface eth1 is down; 1,002 lost; 3.10 GB free; salvaging 3 files";
+        let waiting = "eth1: waiting, interface eth1 is down; 1,002 lost; 3.10 GB free, 2 d 4 h kept; salvaging 3 files";
         assert_eq!(line(&state), waiting);
         assert_eq!(line(&ServiceState::default()), "no interface: starting");
     }
