@@ -209,3 +209,24 @@ fn an_eviction_that_a_power_cut_undid_makes_its_file_no_younger() {
     let mut again = keeper_of(&undone, Limits { age: Some(900 * SECOND), ..LIMITS });
     assert_eq!(evicted(&mut again), [1, 2]);
 }
+
+#[test]
+fn what_is_kept_is_told_with_how_far_back_it_reaches() {
+    let (place, mut keeper) = keeper(5, 64 << 20, Limits { count: Some(9), ..LIMITS });
+    assert!(hold::hold(&place.fs, &layout(), name(1)).unwrap());
+    assert!(evicted(&mut keeper).is_empty());
+    place.clock.advance(100 * SECOND);
+    let facts: Vec<_> = keeper.catalog().captures().cloned().collect();
+    let (first, last) = (facts[1].first.unwrap(), facts[1].last.unwrap());
+    let span_ms = u64::try_from((last - first) / 1_000_000).unwrap();
+    assert!(span_ms > 0);
+    let reach = keeper.reach(1_000).unwrap();
+    let bytes: u64 = facts.iter().map(|facts| facts.size).sum();
+    assert_eq!((reach.files, reach.bytes, reach.held), (5, bytes + 1_000, facts[0].size));
+    assert_eq!((reach.allowed, reach.age_limit_ms), (10 * SIZE, None));
+    assert_eq!(reach.kept_ms, Some(100_000 + span_ms), "of the oldest that is not held");
+    // A clock that stepped within the file makes its stamps no measure.
+    place.clock.set_wall(last);
+    keeper.note(Act::ClockStep { by_ms: 1 }).unwrap();
+    assert_eq!(keeper.reach(0).unwrap().kept_ms, Some(100_000));
+}

@@ -9,6 +9,9 @@ use crate::cli::time::date_time;
 use crate::daemon::{Activity, Hour, ServiceState};
 use crate::store::keeper::Reach;
 
+/// From here on what is told of the last hour is of all of it, milliseconds.
+const HOUR_MS: u64 = 3_600_000;
+
 /// The lines being made: a key and a value each.
 #[derive(Default)]
 struct Page(Vec<String>);
@@ -55,6 +58,11 @@ fn activity(state: &ServiceState) -> String {
     }
 }
 
+/// What the counts of the last hour cover.
+fn period(ms: u64) -> &'static str {
+    if ms >= HOUR_MS { "in the last hour" } else { "since the start" }
+}
+
 /// Of a time in RFC 3339 the one that people here read.
 fn local(time: &str) -> String {
     let stamp = DateTime::parse_from_rfc3339(time).ok().and_then(|time| time.timestamp_nanos_opt());
@@ -67,10 +75,8 @@ fn traffic(page: &mut Page, state: &ServiceState) {
     let hourly = megabits(counts.bytes as f64 * 1e3 / (*ms).max(1) as f64);
     let packets = count(state.packet_rate.round() as u64);
     let now = megabits(state.byte_rate);
-    page.line(
-        "Rate",
-        format_args!("{packets} packets/s, {now:.1} Mb/s; {hourly:.1} Mb/s over the last hour"),
-    );
+    let period = period(*ms);
+    page.line("Rate", format_args!("{packets} packets/s, {now:.1} Mb/s; {hourly:.1} Mb/s {period}"));
     page.line("Received", format_args!("{}, {}", counted(state.packets, "packet"), bytes(state.bytes)));
 }
 
@@ -82,7 +88,8 @@ fn losses(page: &mut Page, state: &ServiceState) {
     for ((last, (cause, _)), (_, hourly)) in state.last_lost.by_cause().into_iter().zip(causes).zip(hourly) {
         if let Some(last) = last {
             let hourly = hourly.map_or_else(|| "?".to_owned(), count);
-            page.line("", format_args!("{cause}: last at {}, {hourly} in the last hour", local(last)));
+            let period = period(state.hour.ms);
+            page.line("", format_args!("{cause}: last at {}, {hourly} {period}", local(last)));
         }
     }
 }
@@ -136,45 +143,42 @@ fn analysis(page: &mut Page, state: &ServiceState) {
         .map(|(severity, n)| format!("{} {severity}", count(*n)))
         .collect();
     let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    page.line("Findings", format_args!("{found} in the last hour"));
+    page.line("Findings", format_args!("{found} {}", period(state.hour.ms)));
 }
 
 fn disk(page: &mut Page, state: &ServiceState) {
     if let Some(disk) = state.disk {
         page.line("Disk", format_args!("{} free of {}", bytes(disk.free), bytes(disk.total)));
     }
-    let per_day =
-        state.flash_per_day().map(|per_day| format!("{} a day at the last hour's rate", bytes(per_day)));
-    let written = match (state.flash, per_day) {
-        (Some(written), Some(per_day)) => format!("{} since the start, {per_day}", bytes(written)),
-        (Some(written), None) => format!("{} since the start", bytes(written)),
-        (None, _) => "unknown: the kernel does not say".to_owned(),
-    };
-    page.line("Disk writes", written);
+    let written = state.flash.map_or_else(
+        || "unknown: the kernel does not say".to_owned(),
+        |written| format!("{} since the start", bytes(written)),
+    );
+    let per_day = state.flash_per_day().map(|per_day| format!("; {} a day at this rate", bytes(per_day)));
+    page.line("Disk writes", format_args!("{written}{}", per_day.unwrap_or_default()));
     if let Some(reach) = &state.retention {
-        retention(page, reach, state.record_rate());
+        retention(page, reach, state.record_rate(), period(state.hour.ms));
     }
     page.line("Index", if state.index_stale { "stale; the files answer" } else { "current" });
 }
 
-fn retention(page: &mut Page, reach: &Reach, rate: Option<f64>) {
-    let kept = reach.kept_ms.map_or_else(
-        || "nothing sealed yet".to_owned(),
-        |ms| format!("{} kept in {}", duration(ms), counted(reach.files, "file")),
-    );
+fn retention(page: &mut Page, reach: &Reach, rate: Option<f64>, period: &str) {
+    let kept = match reach.kept_ms {
+        Some(ms) => format!("{} kept in {}", duration(ms), counted(reach.files, "file")),
+        None => "no file to go yet".to_owned(),
+    };
     let held = match reach.held {
         0 => String::new(),
         held => format!(", {} of it held", bytes(held)),
     };
-    let (size, allowed) = (bytes(reach.bytes), bytes(reach.allowed));
-    page.line("Retention", format_args!("{kept}, {size} of {allowed}{held}"));
+    page.line("Retention", format_args!("{kept}; {} of {}{held}", bytes(reach.bytes), bytes(reach.allowed)));
     if let Some(rate) = rate {
         let first = match reach.first_eviction_ms(rate) {
             0 => "the oldest goes with each new one".to_owned(),
             ms => format!("the oldest goes in {}", duration(ms)),
         };
         let lasts = duration(reach.lasts_ms(rate));
-        page.line("", format_args!("at the last hour's rate this keeps {lasts}; {first}"));
+        page.line("", format_args!("keeps {lasts} at the rate {period}; {first}"));
     }
 }
 
@@ -216,14 +220,14 @@ mod tests {
         for wanted in [
             "State           eth1: capturing",
             "Health          warning: 200 packets lost in the last hour",
-            "Rate            0 packets/s, 0.0 Mb/s; 80.0 Mb/s over the last hour",
+            "Rate            0 packets/s, 0.0 Mb/s; 80.0 Mb/s in the last hour",
             "Lost            ? nic, 1,200 kernel, 0 queue, 0 write, 0 analysis",
             "                kernel: last at x, 200 in the last hour",
             "Threads         all turn",
             "Findings        1 high, 2 low in the last hour",
-            "Disk writes     9.00 GB since the start, 96.0 GB a day at the last hour's rate",
-            "Retention       15 min kept in 9 files, 900 MB of 1.10 GB, 100 MB of it held",
-            "                at the last hour's rate this keeps 16 min 40 s; the oldest goes in 3 min 20 s",
+            "Disk writes     9.00 GB since the start; 96.0 GB a day at this rate",
+            "Retention       15 min kept in 9 files; 900 MB of 1.10 GB, 100 MB of it held",
+            "                keeps 16 min 40 s at the rate in the last hour; the oldest goes in 3 min 20 s",
         ] {
             assert!(lines.iter().any(|line| line == wanted), "{wanted}\nin\n{}", lines.join("\n"));
         }

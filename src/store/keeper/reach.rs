@@ -44,12 +44,6 @@ fn milliseconds(bytes: u64, rate: f64) -> u64 {
     (bytes as f64 * 1e3 / rate.max(1e-3)) as u64
 }
 
-/// The time from the first packet of a file to its last, milliseconds; 0 where the clock was not to be trusted.
-fn span_ms(facts: &CaptureFacts) -> u64 {
-    let stamps = facts.first.zip(facts.last).filter(|_| facts.clock_synchronised == Some(true));
-    stamps.map_or(0, |(first, last)| u64::try_from((last - first) / 1_000_000).unwrap_or(0))
-}
-
 impl Keeper {
     /// What is kept now; `growing` is the length of the file being written. `None` where nothing is to be evicted, or the
     /// disk does not answer.
@@ -66,12 +60,19 @@ impl Keeper {
             } else if reach.kept_ms.is_none() {
                 let sealed_at = self.sealed_at.get(&facts.name.number()).copied().unwrap_or(now);
                 let age_ms = u64::try_from(between(sealed_at, now).as_millis()).unwrap_or(u64::MAX);
-                reach.kept_ms = Some(age_ms.saturating_add(span_ms(facts)));
+                reach.kept_ms = Some(age_ms.saturating_add(self.span_ms(facts)));
             }
         }
         reach.allowed = retention::allowance(&limits, space, reach.bytes, self.rotation_size);
         reach.age_limit_ms = limits.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         Some(reach)
+    }
+
+    /// The time from the first packet of a file to its last, milliseconds; 0 where the clock stepped in between.
+    fn span_ms(&self, facts: &CaptureFacts) -> u64 {
+        let Some((first, last)) = facts.first.zip(facts.last) else { return 0 };
+        let stepped = self.catalog.steps().any(|step| step.at.is_some_and(|at| (first..=last).contains(&at)));
+        if stepped { 0 } else { u64::try_from((last - first) / 1_000_000).unwrap_or(0) }
     }
 }
 
