@@ -100,7 +100,10 @@ fn documented() -> BTreeMap<String, String> {
     rows.map(|row| (cell(row, 1), cell(row, 2))).collect()
 }
 
-/// What Prometheus' own client reads from a file: names as they are in it, types, labels and values.
+/// What Prometheus' own client reads of a metric: its name as it is in the file, type, help, labels and value.
+type Sample = (String, String, String, BTreeMap<String, String>, f64);
+
+/// Has it read a file.
 const READ: &str = "import json, sys
 from prometheus_client.parser import text_string_to_metric_families
 told = []
@@ -125,9 +128,9 @@ fn metrics_are_read_by_prometheus_and_documented() {
     let read = || {
         let mut python = Command::new("python3");
         let told = run(python.args(["-c", READ]).arg(&file).env("PYTHONPATH", &modules)).ok().json();
-        serde_json::from_value::<Vec<(String, String, String, BTreeMap<String, String>, f64)>>(told).unwrap()
+        serde_json::from_value::<Vec<Sample>>(told).unwrap()
     };
-    let kept = |told: &[(String, String, String, BTreeMap<String, String>, f64)]| {
+    let kept = |told: &[Sample]| {
         told.iter().any(|(name, .., value)| name == "tapkeep_kept_seconds" && *value >= 0.0)
             && told
                 .iter()
