@@ -25,7 +25,8 @@ pub fn link(name: &str) -> io::Result<Link> {
     if name == ALL {
         return Ok(Link::Up(0));
     }
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // Every family takes this request; this one is among the few that the unit allows.
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let Ok(index) = netdevice::name_to_index(&socket, name) else { return Ok(Link::Absent) };
     let attribute = |what| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"));
     let flags = attribute("flags")
