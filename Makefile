@@ -17,6 +17,11 @@ FUZZ    := 20
 # What a board is built for: Debian's names of architectures.
 BOARDS   := arm64 armhf
 PROFILE  ?= release
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+# What is tested as a board's program under qemu-user: the store, crash and fault stories, formats, decoding, flows, detectors and
+# the whole command line. Not what captures (qemu-user has no packet sockets), nor what measures or traces the process.
+EMULATED := --lib --test crash --test faults --test store --test format --test detect --test flow_files --test flows \
+            --test flows_cli --test cli --test replay --test import --test summary
 DEB_ARCH ?= all
 DEBS     := $(if $(filter all,$(DEB_ARCH)),amd64 $(BOARDS),$(DEB_ARCH))
 
@@ -43,7 +48,7 @@ cross-%: cross-packages
 	scripts/cross/cargo $* build --profile $(PROFILE) --locked
 	scripts/cross/check $(TARGET)/cross/$*/$(PROFILE)/tapkeep
 
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):[^\#]*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: cross-packages
 cross-packages:
 	@$(NEED) rust build cross
 
@@ -60,6 +65,20 @@ test: ## Run every test: units, properties, crashes, live capture (as root), doc
 	@$(NEED) rust build test demo
 	$(CARGO) test --locked
 	scripts/demo $(TARGET)/debug/tapkeep
+
+test-cross: $(BOARDS:%=emulated-%) ## Run what needs no capture as ARM programs, under qemu-user (minutes)
+
+emulated-%: cross-packages
+	@$(NEED) test
+	scripts/cross/cargo $* test --profile quick --locked $(EMULATED)
+
+test-deb: ## Install, upgrade, roll back and purge the Debian package in minimal systems (as root)
+	@$(NEED) package
+	$(MAKE) deb-amd64 PROFILE=quick
+	DEB_VERSION=0.0.1-1 packaging/deb/build amd64 quick
+	lintian --fail-on error --tag-display-limit 0 $(TARGET)/deb/quick/*_amd64.deb
+	tests/package/lifecycle $(TARGET)/deb/quick/tapkeep_0.0.1-1_amd64.deb \
+	  $(TARGET)/deb/quick/tapkeep_$(VERSION)-1_amd64.deb
 
 lint: ## Check form, clippy, documentation, scripts, units, licences and Rust versions
 	@$(NEED) rust build lint

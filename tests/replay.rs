@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::corpora::captures;
+use support::pcap::{Packet, frame, read_pcap, write_pcap};
 use support::process::{Answer, Signal, must, run, wait_until};
 use support::require;
 use support::service::{ask, command_line, tapkeep};
@@ -358,4 +359,25 @@ fn a_finding_elsewhere_ends_with_the_command_for_its_packets() {
     let script = format!("{} {command} | tcpdump -nr - 2>/dev/null | wc -l", command_line());
     let packets: u64 = run(Command::new("bash").args(["-c", &script])).ok().text().trim().parse().unwrap();
     assert!(packets >= 10, "{command}: {packets}");
+}
+
+/// A 32-bit `time_t`, as 32-bit ARM has it, ends in January 2038; captures count their seconds in 32 bits without a sign.
+#[test]
+fn times_after_2038_stay_what_they_are() {
+    const NEW_YEAR_2039: u32 = 2_177_452_800;
+    let dir = tempfile::tempdir().unwrap();
+    let (input, data, out) = (dir.path().join("in.pcap"), dir.path().join("data"), dir.path().join("out.pcap"));
+    let stamps = (0..3).map(|n| NEW_YEAR_2039 + n);
+    let packets: Vec<_> = stamps.map(|sec| Packet::whole(sec, 5, frame(sec.into(), 60, &[]))).collect();
+    write_pcap(&input, &packets);
+    replay(&data, &[&input]).ok();
+
+    let file = listed(&data).remove(0);
+    assert_eq!(file["name"], "capture_20390101_000000_0001.pcap");
+    assert!(file["first"].as_str().unwrap().starts_with("2039-01-01T00:00:00.000005"), "{file}");
+    assert!(ask(&data, &["list"]).ok().text().contains("2039-01-01"));
+    let flow = &ask(&data, &["flows", "--json"]).ok().text();
+    assert!(flow.contains("\"start\":\"2039-01-01T00:00:00.000005000Z\""), "{flow}");
+    ask(&data, &["extract", "--since", "2039-01-01T00:00:01Z", "-w", out.to_str().unwrap()]).ok();
+    assert_eq!(read_pcap(&out), packets[1..]);
 }

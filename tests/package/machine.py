@@ -13,7 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PATIENCE = 120.0  # seconds; whatever takes longer on a busy machine hangs
+PATIENCE = 60.0  # seconds; whatever takes longer on a busy machine hangs
 WIRE, TAP = "wire0", "tap0"  # the far end of the tap port's cable, and the port in the machine
 PR_SET_PDEATHSIG = 1
 
@@ -46,7 +46,7 @@ def make_root(archive: Path, packages: list[str]) -> None:
 
 
 class Root:
-    """A root unpacked into a folder of its own; commands run in it by chroot."""
+    """A root unpacked into a folder of its own; commands run in it by chroot, with /proc as image builders give it."""
 
     def __init__(self, archive: Path, folder: Path):
         self.path = folder
@@ -54,7 +54,8 @@ class Root:
         subprocess.run(["tar", "-C", folder, "--numeric-owner", "--xattrs", "-xf", archive], check=True)
 
     def enter(self) -> list[str]:
-        return ["chroot", str(self.path)]
+        inside = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+        return ["unshare", "--mount", "sh", "-c", inside, str(self.path)]
 
     def run(self, *command: str, ok: bool = True, env: dict[str, str] | None = None) -> str:
         """What a command says; an error if it fails while it should not."""
@@ -67,12 +68,12 @@ class Root:
 
     def put(self, file: Path) -> str:
         """Copies a file into the root; its name there."""
-        (self.path / "tmp" / file.name).write_bytes(file.read_bytes())
-        return f"/tmp/{file.name}"
+        (self.path / "root" / file.name).write_bytes(file.read_bytes())
+        return f"/root/{file.name}"
 
     def files(self) -> set[str]:
         """Every path, but for what any installation leaves: logs, caches, dpkg's and systemd's own records."""
-        own = ("tmp/", "var/log/", "var/cache/", "var/lib/dpkg/", "var/lib/systemd/", "run/", "proc/", "sys/", "dev/")
+        own = ("root/", "var/log/", "var/cache/", "var/lib/dpkg/", "var/lib/systemd/", "run/", "proc/", "sys/", "dev/")
         paths = {str(path.relative_to(self.path)) for path in self.path.rglob("*")}
         # The users' files and their backups stay: a user is not removed, so that its number is not given away.
         users = {"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-"}
