@@ -1,5 +1,6 @@
 """Frames that carry their number, the wire they come in by, and the captures in which they must be found again, byte for byte."""
 
+import functools
 import struct
 import threading
 import time
@@ -7,25 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAGIC = {0xA1B2C3D4: 1_000, 0xA1B23C4D: 1}
-PORT = 4789
+PORT = 4000
 HEAD = 14 + 20 + 8
+SENDER = b"\x02\x00\x00\x00\x00\x01"
+FLOWS = 64
 
 
 def frame(number: int, size: int | None = None) -> bytes:
-    """A UDP frame of one of 64 flows, of 64 to 1363 bytes unless told, filled with its number again and again."""
+    """A UDP frame of one of a few flows, of 64 to 1363 bytes unless told, filled with its number again and again."""
     size = size or 64 + number * 37 % 1300
-    payload = (number.to_bytes(8, "big") * (size // 8))[: size - HEAD]
-    udp = struct.pack(">HHHH", 40000 + number % 64, PORT, 8 + len(payload), 0)
-    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28 + len(payload), number & 0xFFFF, 0, 64, 17, 0, b"\x0a\x09\x00\x01", b"\x0a\x09\x00\x02")
+    return head(size, number % FLOWS) + (number.to_bytes(8, "big") * (size // 8))[: size - HEAD]
+
+
+@functools.cache
+def head(size: int, flow: int) -> bytes:
+    udp = struct.pack(">HHHH", 40000 + flow, PORT, size - 34, 0)
+    ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, size - 14, 0, 0, 64, 17, 0, b"\x0a\x09\x00\x01", b"\x0a\x09\x00\x02")
     total = sum(struct.unpack(">10H", ip))
     total = (total >> 16) + (total & 0xFFFF)
     ip = ip[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + ip[12:]
-    return b"\x52\x54\x00\x00\x00\x02\x02\x00\x00\x00\x00\x01\x08\x00" + ip + udp + payload
+    return b"\x52\x54\x00\x00\x00\x02" + SENDER + b"\x08\x00" + ip + udp
 
 
 def number_of(data: bytes) -> int | None:
     """The number of one of our frames, None of any other."""
-    if len(data) < HEAD + 8 or data[6:12] != b"\x02\x00\x00\x00\x00\x01" or data[36:38] != PORT.to_bytes(2, "big"):
+    if len(data) < HEAD + 8 or data[6:12] != SENDER or data[36:38] != PORT.to_bytes(2, "big"):
         return None
     return int.from_bytes(data[HEAD : HEAD + 8], "big")
 

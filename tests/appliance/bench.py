@@ -1,0 +1,159 @@
+"""The guest with Tapkeep's service in it, and what every check does with them."""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import frames
+from guest import Guest
+from report import Report
+
+CONFIG = "/etc/tapkeep/tapkeep.toml"
+DATA = "/var/lib/tapkeep"
+UNIT = "tapkeep.service"
+NAME = re.compile(r"capture_\d{8}_\d{6}_(\d{4,})\.pcap(\.part)?")
+# systemd's, of a unit that is being started.
+STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
+
+
+class Bench:
+    def __init__(self, guest: Guest, report: Report):
+        self.guest, self.report, self.sh = guest, report, guest.sh
+        # The number of the next frame: none is injected twice in a run.
+        self.next = 1
+
+    # The data disk, behind the device mapper so that it can stall and fail
+
+    raw, disk = "/dev/vdb", "/dev/mapper/data"
+
+    def mount_data(self):
+        sectors = self.sh(f"blockdev --getsz {self.raw}")
+        self.sh(f"modprobe dm-mod; dmsetup create data --table '0 {sectors} linear {self.raw} 0' && mkdir -p {DATA} && mount {self.disk} {DATA}")
+
+    def map(self, table: str):
+        self.sh(f"dmsetup suspend --nolockfs --noflush data && dmsetup load data --table '{table}' && dmsetup resume data")
+
+    # What is injected
+
+    def send(self, count: int, rate=2000, size=None) -> range:
+        sender = frames.Sender(self.guest, rate, self.next, count, size)
+        sender.wait()
+        return self.sent(sender)
+
+    def begin_to_send(self, rate: int, size=None) -> frames.Sender:
+        return frames.Sender(self.guest, rate, self.next, size=size)
+
+    def sent(self, sender: frames.Sender) -> range:
+        first, self.next = self.next, sender.stop()
+        return range(first, self.next)
+
+    # The service
+
+    def show(self, *properties: str) -> dict[str, str]:
+        lines = self.sh(f"systemctl show {UNIT} --timestamp=us+utc -p {','.join(properties)}").splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def status(self) -> dict:
+        """What the service tells of itself; status speaks Nagios, so its own status says nothing here."""
+        return json.loads(self.guest.try_sh("tapkeep status --json")[1].splitlines()[0])["service"]
+
+    def wait_status(self, what: str, told, limit=120) -> dict:
+        end = time.monotonic() + limit
+        while True:
+            service = self.status()
+            if service and told(service):
+                return service
+            assert time.monotonic() < end, f"not within {limit} s: {what}; it tells {json.dumps(service)}"
+            time.sleep(0.5)
+
+    def restart(self):
+        self.sh(f"systemctl restart {UNIT}")
+        self.wait_capturing()
+
+    def wait_capturing(self):
+        self.wait_status("it captures", lambda service: service["state"] == "capturing")
+
+    def settle(self, sent: range):
+        """Until everything that was sent has been taken from the ring and written."""
+        self.wait_status(f"{len(sent)} frames are written", lambda service: service["written"] >= len(sent), 60)
+
+    def stop(self):
+        self.sh(f"systemctl stop {UNIT}")
+
+    def set(self, key: str, value: str):
+        """A key of the configuration file, which holds each of them once, commented out or not."""
+        self.sh(f"""sed -i -E 's|^(# )?{key} = .*|{key} = {value}|' {CONFIG} && grep -q '^{key} = ' {CONFIG}""")
+
+    def journal(self, mark=0) -> list[dict]:
+        return self.guest.journal.of(UNIT, mark)
+
+    def mark(self) -> int:
+        return len(self.guest.journal.entries)
+
+    def own(self, mark=0) -> list[dict]:
+        """The entries that Tapkeep itself wrote."""
+        return [entry for entry in self.journal(mark) if entry.get("_COMM") == "tapkeep" or entry.get("SYSLOG_IDENTIFIER") == "tapkeep"]
+
+    def quote(self, mark: int, worst=5):
+        """Shows what it said since then, as an operator reads it."""
+        time.sleep(1)
+        shown = [entry for entry in self.journal(mark) if int(entry.get("PRIORITY", 6)) <= worst]
+        for entry in shown[:12]:
+            self.report.say(f"        | <{entry.get('PRIORITY')}> {text(entry)}")
+        if len(shown) > 12:
+            self.report.say(f"        | … and {len(shown) - 12} more")
+
+    # The files
+
+    def listed(self, *arguments: str) -> dict:
+        return self.guest.json(f"tapkeep list --json {' '.join(arguments)} 2>/dev/null")
+
+    def names(self) -> list[str]:
+        return self.sh(f"cd {DATA}/pcaps 2>/dev/null && ls || true").split()
+
+    def fetch(self, above=0) -> list[Path]:
+        """Copies of the finished captures with a higher index number, lowest first."""
+        wanted = [name for name in self.names() if name.endswith(".pcap") and index(name) > above]
+        shutil.rmtree(self.guest.work / "host/captures", ignore_errors=True)
+        if wanted:
+            self.sh(f"mkdir -p /host/captures && cd {DATA}/pcaps && cp {' '.join(wanted)} /host/captures/", 600)
+        return [self.guest.work / "host/captures" / name for name in sorted(wanted, key=index)]
+
+    def highest(self) -> int:
+        return max(map(index, self.names()), default=0)
+
+    def kept(self, above=0) -> list[int]:
+        """The numbers of all frames in finished captures of higher index numbers, in the order of the files."""
+        return [number for path in self.fetch(above) for number in frames.numbers(path)]
+
+    def must_hold_exactly(self, sent: range, above: int):
+        kept = self.kept(above)
+        assert kept == list(sent), f"{len(sent)} frames were injected, {len(kept)} kept: {difference(sent, kept)}"
+
+    def device_bytes(self, device: str) -> int:
+        """Bytes written to a block device since it is there."""
+        return int(self.sh(f"cat /sys/class/block/$(basename $(readlink -f {device}))/stat").split()[6]) * 512
+
+
+def index(name: str) -> int:
+    match = NAME.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+def text(entry: dict) -> str:
+    message = entry.get("MESSAGE", "")
+    return bytes(message).decode(errors="replace") if isinstance(message, list) else message
+
+
+def difference(sent, kept) -> str:
+    missing, strange = sorted(set(sent) - set(kept)), sorted(set(kept) - set(sent))
+    order = "" if kept == sorted(kept) else "; not in order"
+    return f"missing {ranges(missing)}, not injected now {ranges(strange)}{order}"
+
+
+def ranges(numbers) -> str:
+    if not numbers:
+        return "none"
+    return f"{len(numbers)} from {numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,188 @@
+"""Checks of bad days: wrong settings, a port that goes, a disk that is full, read-only, failing or slow, a clock in 1970, a thread that
+sticks. Each gives a clear line in the journal, which the run shows, and costs no more than it must."""
+
+import time
+
+from bench import DATA, UNIT, Bench, index, text
+
+STALL = 30
+
+
+def refuses_wrong_settings(bench: Bench):
+    """An invalid value: told with file and line, status 2, and no restart, which would not mend it."""
+    mark = bench.mark()
+    bench.set("snaplen", '"a lot"')
+    assert bench.guest.try_sh(f"systemctl restart {UNIT}")[0] != 0, "it starts"
+    time.sleep(6)
+    shown = bench.show("ActiveState", "ExecMainStatus", "NRestarts")
+    assert shown == {"ActiveState": "failed", "ExecMainStatus": "2", "NRestarts": "0"}, shown
+    must_say(bench, mark, "tapkeep.toml", "snaplen")
+    bench.set("snaplen", "262144")
+    bench.restart()
+
+
+def waits_for_a_port(bench: Bench):
+    """The port is unplugged and plugged in again: waited for, told, and a gap in the list says how long."""
+    bench.restart()
+    above, mark = bench.highest(), bench.mark()
+    before = bench.send(300)
+    bench.settle(before)
+    device = bench.sh("basename $(readlink /sys/class/net/eth1/device)")
+    bench.sh(f"echo {device} >/sys/bus/virtio/drivers/virtio_net/unbind")
+    bench.wait_status("it waits for the port", lambda service: service["state"] == "waiting")
+    shown = bench.show("ActiveState", "StatusText")
+    assert shown["ActiveState"] == "active" and "eth1" in shown["StatusText"], shown
+    bench.report.say(f"        | {shown['StatusText']}")
+    time.sleep(3)
+    bench.sh(f"echo {device} >/sys/bus/virtio/drivers/virtio_net/bind")
+    bench.wait_capturing()
+    after = bench.send(300)
+    bench.settle(range(before.start, after.stop))
+    bench.stop()
+    bench.must_hold_exactly(range(before.start, after.stop), above)
+    gap = bench.listed()["gaps"][-1]
+    assert "eth1" in gap["reason"] and gap["duration_ms"] >= 3000, gap
+    must_say(bench, mark, "eth1")
+
+
+def bridges_a_stall(bench: Bench):
+    """The disk answers nothing for 30 s: told, and costs neither a packet nor a restart."""
+    bench.restart()
+    above, mark, before = bench.highest(), bench.mark(), bench.show("MainPID", "NRestarts")
+    sender = bench.begin_to_send(500)
+    time.sleep(2)
+    bench.sh(f"dmsetup suspend --nolockfs --noflush data")
+    time.sleep(STALL)
+    age = bench.status()["oldest_unsynced_ms"] or 0
+    bench.sh(f"dmsetup resume data")
+    time.sleep(2)
+    sent = bench.sent(sender)
+    bench.settle(sent)
+    assert age > 0.6 * STALL * 1000, f"status tells of {age} ms unsynced after {STALL} s: the disk did not stall"
+    assert bench.show("MainPID", "NRestarts") == before, "it was restarted"
+    assert not any(bench.status()["losses"].values()), bench.status()["losses"]
+    must_say(bench, mark, "")
+    bench.stop()
+    bench.must_hold_exactly(sent, above)
+
+
+def outlives_a_failing_device(bench: Bench):
+    """Every write and read gives EIO for a while: told and counted; what was kept before is there when the disk is mended."""
+    bench.restart()
+    above, mark, before = bench.highest(), bench.mark(), bench.show("MainPID", "NRestarts")
+    safe = bench.send(2000)
+    bench.settle(safe)
+    bench.wait_status("everything is synced", lambda service: not service["oldest_unsynced_ms"], 30)
+    size = bench.sh(f"blockdev --getsz {bench.raw}")
+    bench.map(f"0 {size} error")
+    sender = bench.begin_to_send(200)
+    service = bench.wait_status("writes are counted as lost", lambda service: (service["losses"]["write"] or 0) > 0, 60)
+    sent = bench.sent(sender)
+    bench.report.say(f"        | losses by then: {service['losses']}, {len(sent)} frames sent")
+    assert bench.show("MainPID", "NRestarts") == before, "it was restarted"
+    must_say(bench, mark, "write")
+    bench.map(f"0 {size} linear {bench.raw} 0")
+    bench.sh(f"systemctl stop {UNIT}; umount {DATA}; e2fsck -p {bench.disk}; [ $? -lt 4 ] && mount {bench.disk} {DATA}", 200)
+    bench.restart()
+    bench.wait_status("salvage has ended", lambda service: service["busy_with"] is None)
+    bench.stop()
+    kept = bench.kept(above)
+    missing = set(safe) - set(kept)
+    assert not missing, f"{len(missing)} of {len(safe)} synced frames are gone"
+
+
+def says_that_a_disk_is_full(bench: Bench):
+    """Others fill the disk: recording goes on as soon as there is room, and what was lost is counted."""
+    bench.restart()
+    above, mark = bench.highest(), bench.mark()
+    kept_before = bench.send(1000)
+    bench.settle(kept_before)
+    bench.guest.try_sh(f"cat /dev/zero >{DATA}/fill 2>/dev/null; sync")
+    sender = bench.begin_to_send(500)
+    bench.wait_status("writes are counted as lost", lambda service: (service["losses"]["write"] or 0) > 0, 180)
+    bench.sent(sender)
+    bench.quote(mark)
+    bench.sh(f"rm {DATA}/fill")
+    time.sleep(10)
+    after = bench.send(500)
+    bench.guest.until("it records again", f"tapkeep status --json | grep -q '\"state\":\"capturing\"'")
+    bench.wait_status("everything is synced", lambda service: not service["oldest_unsynced_ms"], 60)
+    lost = bench.status()["losses"]["write"]
+    bench.stop()
+    kept = bench.kept(above)
+    missing = sorted(set(range(kept_before.start, after.stop)) - set(kept))
+    assert not set(missing) & set(after), "frames are missing that came when there was room"
+    assert len(missing) == lost, f"{len(missing)} frames are missing, {lost} were counted"
+    must_say(bench, mark, *[])
+
+
+def says_that_a_disk_is_read_only(bench: Bench):
+    """It does not run, says why, is tried again, and runs by itself once the disk is mended."""
+    bench.stop()
+    mark = bench.mark()
+    bench.sh(f"mount -o remount,ro {DATA}")
+    bench.guest.try_sh(f"systemctl start --no-block {UNIT}")
+    time.sleep(12)
+    shown = bench.show("ActiveState", "Result")
+    bench.quote(mark)
+    bench.sh(f"mount -o remount,rw {DATA}")
+    assert shown["ActiveState"] != "active", f"{shown}: where does it write?"
+    must_say(bench, mark, "ead-only")
+    bench.guest.until("it runs by itself", f"systemctl is-active {UNIT}", 60)
+    bench.wait_capturing()
+
+
+def records_in_1970(bench: Bench):
+    """A board without a clock: recorded all the same, ordered by index number, marked, and the step is told when the time is known."""
+    bench.stop()
+    above, mark = bench.highest(), bench.mark()
+    bench.sh("date -s @60")
+    bench.restart()
+    first = bench.send(300)
+    bench.settle(first)
+    bench.sh(f"date -s @{int(time.time())}")
+    time.sleep(3)
+    second = bench.send(300)
+    bench.settle(range(first.start, second.stop))
+    bench.stop()
+    bench.must_hold_exactly(range(first.start, second.stop), above)
+    new = [name for name in bench.names() if index(name) > above]
+    assert any("_1970" in name for name in new), new
+    bench.report.say("        | " + " ".join(new))
+    bench.report.say("\n".join(f"        | {line}" for line in bench.sh("tapkeep list | tail -3").splitlines()))
+    must_say(bench, mark, "clock")
+
+
+def restarts_what_is_stuck(bench: Bench, thread: str):
+    """One thread hangs in a system call for good: the watchdog has the service started anew, and recording goes on."""
+    bench.restart()
+    mark, before = bench.mark(), bench.show("MainPID", "NRestarts")
+    # systemctl restart sets NRestarts to 0.
+    pid = before["MainPID"]
+    task = bench.sh(f"grep -l '^{thread}' /proc/{pid}/task/*/comm | cut -d/ -f5 | head -1")
+    assert task, f"no thread {thread}"
+    sender = bench.begin_to_send(100)
+    begun = time.monotonic()
+    bench.sh(f"setsid strace -p {task} -o /dev/null -e trace=all -e inject=all:delay_enter=600000000 >/run/strace 2>&1 & sleep 1")
+    limit = 60 + 45 + 30
+    bench.guest.until("it is started anew", f"[ $(systemctl show -p NRestarts --value {UNIT}) = 1 ]", limit)
+    bench.wait_capturing()
+    took = time.monotonic() - begun
+    bench.sent(sender)
+    assert bench.show("MainPID")["MainPID"] != pid
+    must_say(bench, mark, "atchdog")
+    bench.report.figure(f"stuck {thread} thread to recording again", f"{took:.0f} s")
+    above = bench.highest()
+    again = bench.send(300)
+    bench.wait_status("it records again", lambda service: service["written"] >= len(again))
+    bench.wait_status("salvage has ended", lambda service: service["busy_with"] is None)
+    bench.stop()
+    kept = bench.kept(above - 1)
+    assert set(again) <= set(kept), "frames after the restart are missing"
+
+
+def must_say(bench: Bench, mark: int, *words: str):
+    """A line of its own, or of systemd about it, of priority notice or graver, has all these words."""
+    bench.quote(mark)
+    grave = [text(entry) for entry in bench.journal(mark) if int(entry.get("PRIORITY", 6)) <= 5]
+    assert any(all(word in line for word in words) for line in grave), f"no line with {words}"

@@ -1,0 +1,156 @@
+"""Power cuts: the emulator is killed while packets flow, at random moments, and booted again, root read-only, nobody lending a hand.
+
+What Tapkeep called synced or sealed before a cut must be there afterwards under its final name, every packet of it what was injected,
+byte for byte and without a hole; the list agrees with the files, and numbering goes on. Now and then the next cut comes while the last
+one is still being mended. A cut loses the guest's page cache; that a device forgets what it was told to flush is not shown by this.
+"""
+
+import random
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import frames
+from bench import DATA, Bench, difference, index, ranges, text
+from guest import Guest
+from report import Report
+
+RATE = 400
+CLAIM = re.compile(r"\b(synced|sealed) (capture_\w+\.pcap)\S*.*?(\d+) bytes")
+SETTINGS = """NETWORK_INTERFACE=eth1
+PCAP_ROTATION_SIZE=2
+PCAP_RETENTION_COUNT=0
+TAPKEEP_SERVICE_LOG_LEVEL=debug
+"""
+
+
+class Card:
+    """A data disk over its cuts, and what is known to be on it."""
+
+    def __init__(self, path: Path, filesystem: str):
+        self.path, self.filesystem = path, filesystem
+        # Bytes that Tapkeep called safe, by final name; frames sent in each boot since the last look; files looked at, and their packets.
+        self.claims, self.boots, self.known = {}, [], {}
+        self.highest = 0
+        subprocess.run(["truncate", "-s", "256M", path], check=True)
+        maker = {"ext4": ["mke2fs", "-q", "-F", "-t", "ext4", "-L"], "f2fs": ["mkfs.f2fs", "-q", "-f", "-l"]}[filesystem]
+        subprocess.run([*maker, "tapkeep", path], check=True, stdout=subprocess.DEVNULL)
+
+    def claim(self, bench: Bench) -> tuple[int, int]:
+        """Takes the service at its word: how many syncs and seals it told of in this boot."""
+        told = [match.groups() for entry in bench.own() if (match := CLAIM.search(text(entry)))]
+        for _, name, size in told:
+            self.claims[name] = max(int(size), self.claims.get(name, 0))
+        seals = sum(word == "sealed" for word, _, _ in told)
+        return len(told) - seals, seals
+
+
+class Cuts:
+    def __init__(self, root: Path, work: Path, image: Path, report: Report, seed: int):
+        self.root, self.work, self.image, self.report, self.random = root, work, image, report, random.Random(seed)
+        self.cards = [Card(work / f"{filesystem}.img", filesystem) for filesystem in ("ext4", "f2fs")]
+        self.journal = work / "journal.img"
+        subprocess.run(["truncate", "-s", "64M", self.journal], check=True)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "journal", self.journal], check=True)
+        self.next, self.sums = 1 << 32, dict.fromkeys(("cuts", "syncs", "seals", "salvaged", "packets", "seconds"), 0)
+
+    def run(self, cuts: int):
+        for number in range(cuts):
+            card = self.cards[number % len(self.cards)]
+            self.report.check(f"power cut {number + 1} ({card.filesystem})", self.cut, card)
+        for card in self.cards[:cuts]:
+            self.report.check(f"everything is well at the end ({card.filesystem})", self.end, card)
+        self.report.figure("power cuts", "{cuts}; {syncs} syncs and {seals} seals claimed, all kept; {salvaged} files salvaged; {packets} packets "
+                           "compared; at most {seconds:.1f} s of packets lost".format(**self.sums))
+
+    def boot(self, card: Card) -> Bench:
+        guest = Guest(self.root, self.work, self.image, disks=(card.path, self.journal), read_only=True)
+        bench = Bench(guest, self.report)
+        bench.next = self.next
+        return bench
+
+    def cut(self, card: Card):
+        bench = self.boot(card)
+        try:
+            sender = bench.begin_to_send(RATE)
+            early = card.boots and self.random.random() < 0.25
+            if early:
+                time.sleep(self.random.uniform(8, 30))
+            else:
+                self.look(bench, card)
+                time.sleep(self.random.uniform(2, 14))
+            after = time.monotonic() - bench.guest.begun
+        finally:
+            bench.guest.cut()
+        sent = bench.sent(sender)
+        self.next = bench.next
+        card.boots.append(sent)
+        syncs, seals = card.claim(bench)
+        for key, value in (("cuts", 1), ("syncs", syncs), ("seals", seals)):
+            self.sums[key] += value
+        self.report.say(f"        | {after:.1f} s after power came on{' , salvage perhaps under way' if early else ''}: {syncs} syncs and {seals} seals claimed")
+
+    def look(self, bench: Bench, card: Card):
+        """Waits until everything is mended, and compares all that has come since the last look."""
+        bench.guest.wait_ready()
+        bench.guest.until("the service runs by itself", "systemctl is-active tapkeep", 120)
+        bench.wait_capturing()
+        bench.wait_status("salvage has ended", lambda service: service["busy_with"] is None)
+        failed = bench.sh("systemctl --failed --no-legend --plain")
+        assert not failed, failed
+        assert bench.guest.try_sh("touch /nobody")[0], "the root file system is not read-only"
+        listing = bench.listed("--all")
+        rows = {row["name"]: row for row in listing["files"] if row["kind"] == "capture"}
+        growing = [name for name in bench.names() if name.endswith(".part")]
+        assert len(growing) <= 1 and "damaged" not in {row["state"] for row in rows.values()}, (growing, listing)
+        self.compare(bench, card, rows)
+        numbers = [row["index"] for row in rows.values()]
+        assert len(set(numbers)) == len(numbers) and numbers == sorted(numbers), numbers
+        assert all(row["index"] > card.highest for name, row in rows.items() if name.removesuffix(".part") not in card.known), numbers
+        for name, row in rows.items():
+            if row["state"] in ("sealed", "salvaged"):
+                card.known.setdefault(name, row["packets"])
+        card.highest = max(numbers, default=0)
+
+    def compare(self, bench: Bench, card: Card, rows: dict[str, dict]):
+        """The finished files that are new since the last look, with what was sent and what was claimed."""
+        sizes = dict(line.split() for line in bench.sh(f"cd {DATA}/pcaps && stat -c '%n %s' *.pcap").splitlines()) if card.boots else {}
+        for name, claimed in card.claims.items():
+            gone = rows.get(name, {}).get("state") == "evicted"
+            assert gone or int(sizes.get(name, 0)) >= claimed, f"{name}: {claimed} bytes were synced, {sizes.get(name)} are there"
+        card.claims.clear()
+        kept = []
+        for path in bench.fetch(card.highest):
+            found = frames.numbers(path)
+            row = rows[path.name]
+            assert row["packets"] == len(found) and row["size"] == path.stat().st_size, (row, len(found))
+            # What this boot has sealed so far is looked at the next time.
+            if found[-1] < bench.next:
+                kept += found
+            self.sums["salvaged"] += row["state"] == "salvaged"
+        for sent in card.boots:
+            mine = [number for number in kept if number in sent]
+            assert mine == list(range(mine[0], mine[-1] + 1)) if mine else True, f"a hole: {difference(range(mine[0], mine[-1] + 1), mine)}"
+            if mine:
+                self.sums["seconds"] = max(self.sums["seconds"], (sent.stop - 1 - mine[-1]) / RATE)
+                self.report.say(f"        | kept {ranges(mine)}; {(sent.stop - 1 - mine[-1]) / RATE:.1f} s lost")
+        assert all(any(number in sent for sent in card.boots) for number in (kept[0], kept[-1])) if kept else True, "frames of no boot"
+        self.sums["packets"] += len(kept)
+        card.boots.clear()
+
+    def end(self, card: Card):
+        """The list of the index, of the files alone, and of an index made anew are one."""
+        bench = self.boot(card)
+        try:
+            self.look(bench, card)
+            bench.stop()
+            told = bench.listed("--all")
+            bench.sh(f"rm {DATA}/index.sqlite3*")
+            alone = bench.listed("--all")
+            bench.sh("runuser -u tapkeep -- tapkeep index rebuild")
+            rebuilt = bench.listed("--all")
+            assert told == alone, "index and files disagree"
+            assert told == rebuilt, "index and rebuilt index disagree"
+        finally:
+            bench.guest.off()

@@ -1,0 +1,172 @@
+"""Checks of the service on a good day: installed, active, exact, told of, readable by those who may, hard to break into."""
+
+import re
+
+import frames
+from bench import CONFIG, DATA, STARTING, UNIT, Bench, index, ranges, text
+
+RATES = (2000, 5000, 10000, 15000, 20000, 30000)
+RATED_SIZE = 400
+EXPOSURE = 1.5
+
+
+def installs(bench: Bench):
+    """By the guest's own dpkg, which runs the maintainer scripts."""
+    mark = bench.mark()
+    bench.report.say(bench.sh("dpkg -i /host/tapkeep.deb"))
+    assert "install ok installed" in bench.sh("dpkg -s tapkeep")
+    assert bench.sh(f"stat -c '%a %U:%G' {DATA}") == "750 tapkeep:tapkeep"
+    assert bench.sh(f"systemctl is-enabled {UNIT}") == "enabled"
+    bench.sh(f"systemctl start {UNIT}")
+    bench.send(100)
+    said = bench.show("ActiveState", "StatusText")
+    assert said["ActiveState"] == "active" and "interface" in said["StatusText"], said
+    assert not bench.names(), "it captured without being told an interface"
+    bench.quote(mark)
+
+
+def starts(bench: Bench):
+    bench.set("interface", '"eth1"')
+    mark, above = bench.mark(), bench.highest()
+    sender = bench.begin_to_send(500)
+    bench.restart()
+    sent = bench.sent(sender)
+    shown = bench.show("ActiveState", "StatusText", "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    assert shown["ActiveState"] == "active" and "eth1" in shown["StatusText"], shown
+    took = (int(shown["ActiveEnterTimestampMonotonic"]) - int(shown["ExecMainStartTimestampMonotonic"])) / 1e6
+    bench.report.figure("service start to READY", f"{took:.2f} s")
+    bench.stop()
+    first = frames.records(bench.fetch(above)[0])[0]
+    begun = [entry for entry in bench.journal(mark) if entry.get("MESSAGE_ID") == STARTING][-1]
+    bench.report.figure("service start to first captured packet", f"{first.time - int(begun['__REALTIME_TIMESTAMP']) / 1e6:.2f} s")
+    kept = bench.kept(above)
+    assert kept == list(range(kept[0], sent.stop)), f"injected up to {sent.stop}, kept {ranges(kept)}"
+    bench.report.say(f"        | {shown['StatusText']}")
+
+
+def counts_exactly(bench: Bench):
+    """Everything that is injected is in the captures, byte for byte and in order, and every count says so."""
+    bench.restart()
+    above, before = bench.highest(), bench.device_bytes(bench.disk)
+    sent = bench.send(40_000, 2000)
+    bench.settle(sent)
+    service = bench.status()
+    assert service["packets"] == service["written"] == len(sent), service
+    assert not any(service["losses"].values()), service["losses"]
+    bench.stop()
+    bench.must_hold_exactly(sent, above)
+    assert not any(name.endswith(".part") for name in bench.names()), bench.names()
+    new = [row for row in bench.listed()["files"] if row["kind"] == "capture" and row["index"] > above]
+    assert all(row["state"] == "sealed" for row in new) and sum(row["packets"] for row in new) == len(sent), new
+    written = bench.device_bytes(bench.disk) - before
+    kept = sum(path.stat().st_size for path in bench.fetch(above))
+    bench.report.figure("device bytes per byte kept", f"{written / kept:.3f} (1.5 MB/s for 20 s, start and stop included)")
+
+
+def keeps_a_journal(bench: Bench):
+    """A quiet day leaves no warning; what Tapkeep says has a priority and its identifier."""
+    own = bench.own()
+    assert own, "Tapkeep's own entries are not in the journal"
+    loud = [text(entry) for entry in own if int(entry["PRIORITY"]) <= 4]
+    assert not loud, f"warnings on a healthy day: {loud}"
+    kinds = {entry.get("MESSAGE_ID") for entry in own} - {None}
+    assert len(kinds) >= 3, f"start, seal and stop have a MESSAGE_ID each: {kinds}"
+    sealed = [entry for entry in own if "sealed" in text(entry)]
+    assert sealed, "no file was told to be sealed"
+    bench.report.say("        | " + " ".join(f"{key}={value}" for key, value in sorted(sealed[-1].items()) if key.startswith("TAPKEEP_")))
+
+
+def is_hard_to_break_into(bench: Bench):
+    line = bench.sh(f"systemd-analyze security --no-pager {UNIT} | tail -1", 600)
+    score = float(re.search(r"(\d+\.\d+)", line)[1])
+    bench.report.figure("systemd-analyze security", f"{score}")
+    assert score <= EXPOSURE, line
+
+
+def answers_its_readers(bench: Bench):
+    """A plain login of a member of the group needs neither flag nor variable; others are refused."""
+    bench.sh("id reader 2>/dev/null || { useradd -m -s /bin/bash -G tapkeep reader; useradd -m -s /bin/bash stranger; }")
+    bench.restart()
+    sent = bench.send(200)
+    bench.settle(sent)
+    for command in ("list", "status", "suspicious"):
+        status, said = bench.guest.try_sh(f"runuser -l reader -c 'tapkeep {command}'")
+        assert status == 0, f"tapkeep {command}: status {status}\n{said}"
+        bench.report.say("\n".join(f"        | {line}" for line in said.splitlines()[-3:]))
+    status, said = bench.guest.try_sh("runuser -l stranger -c 'tapkeep list'")
+    assert status == 1 and "capture_" not in said, f"a stranger: status {status}\n{said}"
+
+
+def reloads(bench: Bench):
+    """A new setting comes into force in the same process; one that is wrong is told, and the old one stays."""
+    bench.restart()
+    before, mark, above = bench.show("MainPID"), bench.mark(), bench.highest()
+    bench.set("rotation_interval", '"2s"')
+    bench.sh(f"systemctl reload {UNIT}")
+    sender = bench.begin_to_send(200)
+    bench.guest.until("a file is sealed by the new interval", f"[ $(ls {DATA}/pcaps | grep -c 'pcap$') -gt {len(finished(bench)) + 1} ]", 60)
+    bench.set("rotation_interval", '"2 parsecs"')
+    bench.guest.try_sh(f"systemctl reload {UNIT}")
+    sent = bench.sent(sender)
+    bench.settle(sent)
+    bench.set("rotation_interval", '"off"')
+    bench.sh(f"systemctl reload {UNIT}")
+    assert bench.show("MainPID") == before, "it was restarted"
+    bench.quote(mark)
+    bench.stop()
+    bench.must_hold_exactly(sent, above)
+
+
+def finished(bench: Bench) -> list[str]:
+    return [name for name in bench.names() if name.endswith(".pcap")]
+
+
+def keeps_up(bench: Bench):
+    """The highest rate of the ladder that is kept without loss, and the memory that it takes."""
+    bench.restart()
+    rest = memory(bench)
+    best, total = 0, 0
+    for rate in RATES:
+        sent = bench.send(rate * 4, rate, RATED_SIZE)
+        total += len(sent)
+        service = bench.wait_status("everything is written or lost", lambda s: s["written"] + sum(map(lambda n: n or 0, s["losses"].values())) >= total, 90)
+        if any(service["losses"].values()):
+            bench.report.say(f"        | at {rate} pps: {service['losses']}")
+            break
+        best = rate
+    loaded = memory(bench)
+    bench.report.figure("held without loss", f"{best} pps of {RATED_SIZE} bytes for 4 s" + (" (the most that was tried)" if best == RATES[-1] else ""))
+    for name in ("VmRSS", "memory.current", "memory.peak"):
+        bench.report.figure(f"memory of the service, {name}", f"{rest[name] / 1e6:.0f} MB at rest, {loaded[name] / 1e6:.0f} MB under load")
+    assert best >= RATES[0], f"{RATES[0]} pps were not held"
+
+
+def memory(bench: Bench) -> dict[str, int]:
+    group = f"/sys/fs/cgroup{bench.show('ControlGroup')['ControlGroup']}"
+    figures = {name: int(bench.sh(f"cat {group}/{name}")) for name in ("memory.current", "memory.peak")}
+    figures["VmRSS"] = int(bench.sh(f"grep VmRSS /proc/{bench.show('MainPID')['MainPID']}/status").split()[1]) * 1024
+    return figures
+
+
+def retains(bench: Bench, filesystem: str):
+    """More traffic than the disk holds: the oldest files go, told and counted; the newest are all there, and room is kept."""
+    bench.stop()
+    bench.sh(f"umount {DATA}; mkfs.{filesystem} -q {'-F' if filesystem == 'ext4' else '-f'} {bench.disk} && mount {bench.disk} {DATA}")
+    bench.set("count", "0")
+    bench.restart()
+    size = int(bench.sh(f"df --output=size -B1 {DATA} | tail -1"))
+    sent = bench.send(int(size * 1.3 / 1416), 8000, 1400)
+    bench.settle(sent)
+    service = bench.status()
+    assert not any(service["losses"].values()), service["losses"]
+    bench.stop()
+    evicted = [row for row in bench.listed("--all")["files"] if row["state"] == "evicted"]
+    assert evicted and all(row["reason"] and row["evicted_at"] for row in evicted), evicted
+    # All frames here have one size.
+    kept = [number for path in bench.fetch() for number in frames.numbers(path, 1400)]
+    assert kept == list(range(kept[0], sent.stop)), f"injected up to {sent.stop}, kept {ranges(kept)}"
+    assert sum(row["packets"] for row in evicted) == kept[0] - sent.start, "evicted files and kept ones are not all"
+    free = int(bench.sh(f"df --output=avail -B1 {DATA} | tail -1"))
+    assert free >= 0.03 * size, f"{free} of {size} bytes are free"
+    bench.report.say(f"        | {filesystem}: {len(evicted)} files evicted ({evicted[0]['reason']}), {len(kept)} of {len(sent)} frames kept, {free / size:.0%} free")
+    bench.set("count", "10")
