@@ -14,6 +14,8 @@ SCRIPTS := $(wildcard .ci benches fuzz/run fuzz/seeds packaging scripts systemd 
 SHELLS  := $(shell grep -rIlE '^\#!/(usr/)?bin/(env )?(ba|da)?sh' $(SCRIPTS))
 PYTHONS := $(shell grep -rIlE '^\#!/usr/bin/(env )?python3' $(SCRIPTS)) $(wildcard tests/*/*.py)
 FUZZ    := 20
+# How often the emulated board loses its power.
+CUTS    := 2
 # What a board is built for: Debian's names of architectures.
 BOARDS   := arm64 armhf
 PROFILE  ?= release
@@ -56,6 +58,10 @@ deb: $(DEBS:%=deb-%) ## Make Debian packages: target/deb (DEB_ARCH=all, amd64, a
 
 deb-%: cross-%
 	packaging/deb/build $* $(PROFILE)
+
+appliance-test: deb-arm64 ## Boot the package on an emulated ARM board, check it, cut its power (CUTS=2: 12 minutes; CUTS=20)
+	@$(NEED) appliance
+	tests/appliance/run --deb "$$(ls -t $(TARGET)/deb/tapkeep_*_arm64.deb | head -1)" --cuts $(CUTS) --work $(TARGET)/appliance
 
 demo: build ## Record a live wire (as root) or replay a capture, and show what one can do with it
 	@$(NEED) demo

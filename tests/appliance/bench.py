@@ -1,5 +1,6 @@
 """The guest with Tapkeep's service in it, and what every check does with them."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -82,6 +83,16 @@ class Bench:
     def stop(self):
         self.sh(f"systemctl stop {UNIT}")
 
+    @contextlib.contextmanager
+    def setting(self, key: str, value: str):
+        """A setting for the time of a check."""
+        self.sh(f"cp {CONFIG} /run/before.toml")
+        self.set(key, value)
+        try:
+            yield
+        finally:
+            self.sh(f"cat /run/before.toml >{CONFIG}")
+
     def set(self, key: str, value: str):
         """A key of the configuration file, which holds each of them once, commented out or not."""
         self.sh(f"""sed -i -E 's|^(# )?{key} = .*|{key} = {value}|' {CONFIG} && grep -q '^{key} = ' {CONFIG}""")
@@ -96,10 +107,16 @@ class Bench:
         """The entries that Tapkeep itself wrote."""
         return [entry for entry in self.journal(mark) if entry.get("_COMM") == "tapkeep" or entry.get("SYSLOG_IDENTIFIER") == "tapkeep"]
 
-    def quote(self, mark: int, worst=5):
-        """Shows what it said since then, as an operator reads it."""
+    def must_tell(self, mark: int, *events: str):
+        """Of all these events it has told since then, each with its id; what it said of notice and graver is shown."""
         time.sleep(1)
-        shown = [entry for entry in self.journal(mark) if int(entry.get("PRIORITY", 6)) <= worst]
+        self.quote(mark)
+        told = {entry.get("TAPKEEP_EVENT") for entry in self.journal(mark) if entry.get("MESSAGE_ID")}
+        assert told >= set(events), f"told is {sorted(told - {None})}, not {sorted(set(events) - told)}"
+
+    def quote(self, mark: int):
+        """Shows what it, or systemd about it, said since then, as an operator reads it."""
+        shown = [entry for entry in self.journal(mark) if int(entry.get("PRIORITY", 6)) <= 5]
         for entry in shown[:12]:
             self.report.say(f"        | <{entry.get('PRIORITY')}> {text(entry)}")
         if len(shown) > 12:

@@ -17,7 +17,7 @@ from guest import Guest
 from report import Report
 
 RATE = 400
-CLAIM = re.compile(r"\b(synced|sealed) (capture_\w+\.pcap)\S*.*?(\d+) bytes")
+SYNCED = re.compile(r"synced (capture_\w+\.pcap)\S*: (\d+) bytes")
 SETTINGS = """NETWORK_INTERFACE=eth1
 PCAP_ROTATION_SIZE=2
 PCAP_RETENTION_COUNT=0
@@ -39,11 +39,11 @@ class Card:
 
     def claim(self, bench: Bench) -> tuple[int, int]:
         """Takes the service at its word: how many syncs and seals it told of in this boot."""
-        told = [match.groups() for entry in bench.own() if (match := CLAIM.search(text(entry)))]
-        for _, name, size in told:
+        syncs = [match.groups() for entry in bench.own() if (match := SYNCED.match(text(entry)))]
+        seals = [(entry["TAPKEEP_FILE"], entry["TAPKEEP_SIZE"]) for entry in bench.own() if entry.get("TAPKEEP_EVENT") == "seal"]
+        for name, size in syncs + seals:
             self.claims[name] = max(int(size), self.claims.get(name, 0))
-        seals = sum(word == "sealed" for word, _, _ in told)
-        return len(told) - seals, seals
+        return len(syncs), len(seals)
 
 
 class Cuts:

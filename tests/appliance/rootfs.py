@@ -1,8 +1,8 @@
 """A Debian arm64 root file system, kernel and initrd, made without running any ARM code.
 
-apt resolves and fetches the packages from the user's own Debian sources, into an apt state of their own; dpkg-deb unpacks them, and
-what their maintainer scripts would have done that matters here is done below. A dpkg database says that they are installed, so that
-the guest's own dpkg installs Tapkeep's package for real. Needs root, or fakeroot, for the owners of the files.
+apt resolves and fetches the packages from the machine's own mirrors (scripts/cross/apt); dpkg-deb unpacks them, and what their maintainer
+scripts would have done that matters here is done below. A dpkg database says that they are installed, so that the guest's own dpkg
+installs Tapkeep's package for real. Who is not root gets the owners of the files by fakeroot.
 
 The result is kept under a key of its inputs: `make` returns at once if it is there.
 """
@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 
 OVERLAY = Path(__file__).with_name("guest")
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGES = """usr-is-merged base-files base-passwd bash coreutils dash dbus debianutils diffutils dmsetup dpkg e2fsprogs ethtool f2fs-tools findutils
-grep gzip hostname init-system-helpers iproute2 kmod libc-bin libpcap0.8 login mawk mount ncurses-base passwd perl-base procps sed strace systemd
+grep gzip hostname init-system-helpers iproute2 kmod libc-bin login mawk mount ncurses-base passwd perl-base procps sed strace systemd
 systemd-sysv tar udev util-linux""".split()
 INITRD_MODULES = "virtio_mmio virtio_blk ext4".split()
 MODULES = INITRD_MODULES + "virtio_net virtio_console virtio-rng 9p 9pnet_virtio f2fs dm-mod dm-flakey rtc-pl031 autofs4".split()
@@ -51,47 +51,32 @@ def output(*command, **options) -> str:
 
 
 class Apt:
-    """apt for arm64 beside the system's own: its sources, its proxies, none of its state."""
+    """apt for arm64 beside the system's own: its mirrors, none of its state."""
 
     def __init__(self, home: Path):
-        for folder in ("lists/partial", "archives/partial"):
-            (home / folder).mkdir(parents=True, exist_ok=True)
-        (home / "status").write_text("")
-        (home / "sources.list").write_text("".join(f"deb [signed-by={KEYRING}] {source}\n" for source in debian_sources()))
-        self.archives = home / "archives"
-        settings = {"Dir::State": home, "Dir::State::status": home / "status", "Dir::Cache": home, "Dir::Etc::sourceparts": "-",
-                    "Dir::Etc::sourcelist": home / "sources.list", "APT::Architecture": "arm64", "APT::Architectures": "arm64",
-                    "APT::Install-Recommends": "false", "APT::Sandbox::User": "", "Acquire::Languages": "none", "Acquire::Retries": "3"}
-        self.options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-        run("apt-get", *self.options, "-qq", "update")
+        self.home, self.archives = home, home / "arm64/cache/archives"
+        self.ask("apt-get", "-q", "update")
+
+    def ask(self, *command, **options) -> str:
+        return output(SCRIPTS / "cross/apt", self.home.resolve(), "arm64", *command, **options)
 
     def fetch(self, packages: list[str]) -> list[Path]:
         """Downloads these and all they depend on."""
-        run("apt-get", *self.options, "-qq", "-y", "--download-only", "install", *packages, stdout=subprocess.DEVNULL)
+        self.ask("apt-get", "-y", "--download-only", "install", *packages)
         return sorted(self.archives.glob("*.deb"))
 
     def fetch_one(self, package: str) -> Path:
-        run("apt-get", *self.options, "-qq", "download", package, cwd=self.archives)
+        self.ask("apt-get", "download", package, cwd=self.archives)
         return next(self.archives.glob(f"{package}_*.deb"))
 
     def dependency(self, package: str, pattern: str) -> str:
-        return re.search(f"Depends: ({pattern})", output("apt-cache", *self.options, "depends", package))[1]
-
-
-def debian_sources() -> list[str]:
-    """What the system's apt has of Debian's own archive: "URI SUITE COMPONENT"."""
-    format = "$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)"
-    targets = output("apt-get", "indextargets", "--format", format, "Created-By: Packages").splitlines()
-    found = sorted({target.partition(" ")[2] for target in targets if target.startswith("Debian ")})
-    if not found:
-        raise SystemExit("appliance: apt knows no Debian sources; run apt-get update on a Debian system")
-    return found
+        return re.search(f"Depends: ({pattern})", self.ask("apt-cache", "depends", package))[1]
 
 
 def make(cache: Path) -> Path:
     """The folder that holds root.ext4, Image and initrd, made if it is not there."""
     inputs = [Path(__file__), *sorted(path for path in OVERLAY.rglob("*") if path.is_file())]
-    key = hashlib.sha256("\n".join(debian_sources()).encode())
+    key = hashlib.sha256(Path("/etc/os-release").read_bytes())
     for path in inputs:
         key.update(path.read_bytes())
     home = cache / f"root-{key.hexdigest()[:12]}"
@@ -126,7 +111,7 @@ def build(home: Path):
     finish(tree)
     run("truncate", "-s", "1G", home / "root.ext4")
     run("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", tree, home / "root.ext4")
-    for folder in (apt.archives.parent, tree, kernel, home / "initrd.d"):
+    for folder in (apt.home, tree, kernel, home / "initrd.d"):
         shutil.rmtree(folder)
 
 
