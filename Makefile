@@ -10,7 +10,7 @@ PREFIX  ?= /usr/local
 SYSCONF ?= /etc
 NEED    := scripts/install-packages
 UNITS   := systemd/tapkeep.service systemd/tapkeep@.service
-SCRIPTS := $(wildcard .ci benches fuzz/run fuzz/seeds packaging scripts systemd tests yocto)
+SCRIPTS := $(wildcard .ci benches container fuzz/run fuzz/seeds packaging scripts systemd tests yocto)
 SHELLS  := $(shell grep -rIlE '^\#!/(usr/)?bin/(env )?(ba|da)?sh' $(SCRIPTS))
 PYTHONS := $(shell grep -rIlE '^\#!/usr/bin/(env )?python3' $(SCRIPTS)) $(wildcard tests/*/*.py)
 FUZZ    := 20
@@ -128,6 +128,11 @@ yocto-check: yocto-crates ## Check the Yocto layer, as far as one can without a 
 	@$(NEED) rust build yocto
 	$(CARGO) build --locked
 	tests/yocto/check $(TARGET) $(TARGET)/debug/tapkeep
+
+container-test: ## Build the container image, run it as docker-compose.yml says, record a veth (as root; CONTAINER=--compile)
+	@$(NEED) rust build container
+	$(CARGO) build --locked
+	tests/container/run $(TARGET) $(TARGET)/debug/tapkeep $(CONTAINER)
 
 doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
 	$(CARGO) doc --locked --no-deps --document-private-items
