@@ -37,6 +37,7 @@ USERADD_PARAM:${PN} = "--system --gid tapkeep --no-create-home --home-dir ${loca
 do_install:append() {
     install -d ${D}${systemd_system_unitdir}
     install -m 0644 ${S}/systemd/tapkeep.service ${S}/systemd/tapkeep@.service ${D}${systemd_system_unitdir}
+    install -D -m 0644 ${S}/systemd/tapkeep.catalog ${D}${systemd_unitdir}/catalog/tapkeep.catalog
     install -D -m 0644 ${S}/systemd/tapkeep.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/tapkeep.conf
     install -D -m 0644 ${S}/config/tapkeep.toml ${D}${datadir}/tapkeep/tapkeep.toml
     install -D -m 0644 ${S}/config/tapkeep.toml ${D}${sysconfdir}/tapkeep/tapkeep.toml
@@ -47,5 +48,5 @@ PACKAGES =+ "${PN}-conf"
 # nooelint: oelint.var.filesoverride - a package of our own
 FILES:${PN}-conf = "${sysconfdir}/tapkeep/tapkeep.toml"
 CONFFILES:${PN}-conf = "${sysconfdir}/tapkeep/tapkeep.toml"
-FILES:${PN} += "${nonarch_libdir}/tmpfiles.d ${systemd_system_unitdir}"
+FILES:${PN} += "${nonarch_libdir}/tmpfiles.d ${systemd_unitdir}/catalog ${systemd_system_unitdir}"
 RRECOMMENDS:${PN} += "${PN}-conf"
