@@ -22,6 +22,7 @@ pub mod python;
 pub mod recorded;
 pub mod requirements;
 pub mod rig;
+pub mod scan;
 pub mod service;
 pub mod sim;
 pub mod stage;
