@@ -48,13 +48,15 @@ const HEALTHY: [&str; 14] = [
     "index_new",
 ];
 
-const AROUND: [&str; 12] = [
+const AROUND: [&str; 14] = [
     "setting_unknown",
     "reload_refused",
     "setting_waits",
     "failed",
     "state_untold",
     "state_told",
+    "metrics_unwritten",
+    "metrics_written",
     "still_waiting",
     "interface_gone",
     "link_lost",
@@ -241,6 +243,29 @@ fn a_healthy_day_is_told_and_has_no_warning() {
 }
 
 #[test]
+fn a_journal_that_hangs_stops_nothing_and_is_told_all_later() {
+    if !ready() {
+        return;
+    }
+    let (stage, mut journal) = (Stage::new(&[]).unwrap(), Journal::start());
+    let mut service = into(&journal, small(stage.setup())).start(&stage.net);
+    service.wait_until_capturing();
+    journal.daemon().stand_still();
+    stage.send(&mix(0, 8_000), PACE);
+    // Each has a line when it is sealed and one when it is evicted: more than journald's socket takes while nobody reads it.
+    let last = || names(&stage.data_dir(), ".pcap").last().and_then(|name| captures::number(name));
+    wait_until("the files", || last() > Some(35));
+    wait_until("the evictions", || names(&stage.data_dir(), ".pcap").len() <= 2);
+    let updated = || service.state().unwrap()["updated"].clone();
+    let before = updated();
+    wait_until("the state", || updated() != before);
+    journal.daemon().signal(Signal::CONT);
+    wait_for(&journal, &service, "evict", 20);
+    journal.daemon().stand_still();
+    assert_eq!(service.stop().code, Some(0), "nor does it keep the service from its end");
+}
+
+#[test]
 fn what_happens_around_a_service_is_told() {
     if !ready() {
         return;
@@ -248,7 +273,10 @@ fn what_happens_around_a_service_is_told() {
     let (stage, journal) = (Stage::new(&[]).unwrap(), Journal::start());
     let elsewhere = Setup::new(stage.dir.path().join("elsewhere")).variable("NETWORK_INTERFACE", "nowhere0");
     let patient = into(&journal, elsewhere).start_here();
+    let metrics = stage.dir.path().join("metrics");
+    std::fs::create_dir(&metrics).unwrap();
     let setup = small(stage.setup()).config("[capture]\nsnaplenn = 3\n");
+    let setup = setup.variable("TAPKEEP_HEALTH_METRICS_FILE", metrics.join("tapkeep.prom"));
     let mut service = into(&journal, setup).start(&stage.net);
     service.wait_until_capturing();
     stage.net.delete();
@@ -268,11 +296,17 @@ fn what_happens_around_a_service_is_told() {
     service.configure("[service]\nlog_level = \"warn\"\n");
     service.reload();
     wait_for(&journal, &service, "setting_waits", 1);
-    let (runtime, away) = (service.runtime_dir().to_owned(), stage.dir.path().join("away"));
-    std::fs::rename(&runtime, &away).unwrap();
-    wait_for(&journal, &service, "state_untold", 1);
-    std::fs::rename(&away, &runtime).unwrap();
-    wait_for(&journal, &service, "state_told", 1);
+    let folders = [
+        (service.runtime_dir().to_owned(), "state_untold", "state_told"),
+        (metrics, "metrics_unwritten", "metrics_written"),
+    ];
+    for (folder, gone, back) in folders {
+        let away = stage.dir.path().join("away");
+        std::fs::rename(&folder, &away).unwrap();
+        wait_for(&journal, &service, gone, 1);
+        std::fs::rename(&away, &folder).unwrap();
+        wait_for(&journal, &service, back, 1);
+    }
 
     // Another one on the same data directory.
     let mut second = into(&journal, stage.setup()).start(&stage.net);

@@ -1,14 +1,12 @@
 //! What the service says while it runs: lines for people on standard error, or, where that is the journal, lines with fields in
 //! the journal.
 
-use std::io::{self, IsTerminal, stderr};
+use std::io::{IsTerminal, stderr};
 use std::sync::Arc;
 
 use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
-use tracing::{Level, Metadata, Subscriber};
-use tracing_journald::Priority;
-use tracing_subscriber::filter::filter_fn;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -18,7 +16,7 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use super::escape::Escaped;
 use crate::daemon::events::bounds::{Bound, Bounds};
-use crate::daemon::events::is_notice;
+use crate::daemon::relay::{self, JournalThread};
 use crate::sys::journal;
 
 /// Seconds are fine enough for people, and UTC is what file names and analysts use.
@@ -30,17 +28,25 @@ impl FormatTime for Utc {
     }
 }
 
-/// Lets messages down to `level` through, so many of each event as the bounds returned admit.
-pub(super) fn start(level: Level) -> Arc<Bounds> {
+/// What the service says, as long as this lives.
+pub(super) struct Log {
+    /// How many lines of each event are logged.
+    pub(super) bounds: Arc<Bounds>,
+    _journal: Option<JournalThread>,
+}
+
+/// Lets messages down to `level` through, as many of each event as the bounds admit.
+pub(super) fn start(level: Level) -> Log {
     let bounds = Arc::new(Bounds::default());
     let lines = registry().with(LevelFilter::from_level(level)).with(Bound(Arc::clone(&bounds)));
-    let journal = if journal::is_stderr() { to_journal().ok() } else { None };
+    let journal = if journal::is_stderr() { relay::start().ok() } else { None };
+    let (relay, journal) = journal.unzip();
     // It fails only if something has begun already, and then that goes on.
-    let _ = match journal {
-        Some(journal) => lines.with(journal).try_init(),
+    let _ = match relay {
+        Some(relay) => lines.with(relay).try_init(),
         None => lines.with(to_stderr()).try_init(),
     };
-    bounds
+    Log { bounds, _journal: journal }
 }
 
 /// Texts alone. On a terminal they carry the time; what keeps them elsewhere stamps them itself.
@@ -67,19 +73,4 @@ fn text(to: &mut Writer<'_>, text: &str) -> std::fmt::Result {
         write!(to, "{}{}", if at == 0 { "" } else { "\n" }, Escaped(line))?;
     }
     Ok(())
-}
-
-/// With their fields. Notices are information to `tracing`: they have a writer of their own.
-fn to_journal<S>() -> io::Result<impl Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'span> LookupSpan<'span>,
-{
-    let notices = journal::writer(Priority::Notice)?.with_filter(filter_fn(is_told_as_notice));
-    let others =
-        journal::writer(Priority::Informational)?.with_filter(filter_fn(|meta| !is_told_as_notice(meta)));
-    Ok(notices.and_then(others))
-}
-
-fn is_told_as_notice(meta: &Metadata<'_>) -> bool {
-    is_notice(meta.name())
 }

@@ -39,7 +39,7 @@ pub(super) fn of_files(
     out: &mut Output,
 ) -> Result<Exit> {
     // The files' own messages are the answer here; of the service's only what went wrong is worth a word.
-    log::start(tracing::Level::WARN);
+    let _log = log::start(tracing::Level::WARN);
     let config = &loaded.config;
     let data_dir = config.data_dir_of_writer();
     let stop = Arc::new(AtomicBool::new(false));

@@ -1,13 +1,16 @@
 //! `tapkeep run`: the service.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Args;
 use tracing::Level;
 
+use super::log::{self, Log};
 use super::output::{Exit, Output, UsageError, with_causes};
 use super::settings::{plan, tap};
 use super::status::line::line;
-use super::{Common, log, replay};
+use super::{Common, replay};
 use crate::config::{Loaded, Mistakes, load};
 use crate::daemon::events::event;
 use crate::daemon::service::{self, Service};
@@ -24,10 +27,11 @@ pub(super) struct RunArgs {
 
 /// Runs until it is told to end. In the journal an error is an event like the others.
 pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<Exit> {
-    match serve(args, common, out) {
+    let mut log = None;
+    match serve(args, common, out, &mut log) {
         Err(error) if journal::is_stderr() => {
             // A configuration that cannot be read ended it before it could say anything.
-            log::start(Level::INFO);
+            log.get_or_insert_with(|| log::start(Level::INFO));
             let reason = with_causes(&error);
             event!(FAILED, TAPKEEP_REASON = reason, "{reason}");
             Ok(Exit::from(&error))
@@ -36,7 +40,7 @@ pub(super) fn run(args: &RunArgs, common: &Common, out: &mut Output) -> Result<E
     }
 }
 
-fn serve(args: &RunArgs, common: &Common, out: &mut Output) -> Result<Exit> {
+fn serve(args: &RunArgs, common: &Common, out: &mut Output, log: &mut Option<Log>) -> Result<Exit> {
     let sources = || {
         let interface = args.interface.clone().map(|interface| ("capture.interface", interface));
         common.sources(interface.into_iter().collect())
@@ -49,7 +53,7 @@ fn serve(args: &RunArgs, common: &Common, out: &mut Output) -> Result<Exit> {
         return replay::of_files(&[file], false, &loaded, out);
     }
     let config = &loaded.config;
-    let lines = log::start(config.service.log_level);
+    let log = log.insert(log::start(config.service.log_level));
     tell(&loaded.warnings);
     let service = Service {
         data_dir: config.data_dir_of_writer().path,
@@ -57,7 +61,7 @@ fn serve(args: &RunArgs, common: &Common, out: &mut Output) -> Result<Exit> {
         metrics_file: config.health.metrics_file.clone(),
         tap: tap(config),
         plan: plan(config, true, true),
-        lines,
+        lines: Arc::clone(&log.bounds),
     };
     let reload = || {
         let new = read()?;

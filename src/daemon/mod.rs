@@ -6,6 +6,8 @@
 //!                 └──────▶ analyst ──────┴─────────┘
 //! ```
 //!
+//! Beside them, under systemd, `journal` writes what all of them tell.
+//!
 //! Capture waits for none of the others. Each of the others waits only for the ones behind it, and each ends when the one
 //! before it has ended, so that stopping is the same as running dry.
 
@@ -24,6 +26,7 @@ pub mod pipeline;
 mod port;
 mod readback;
 mod record;
+pub mod relay;
 pub mod replay;
 mod resume;
 mod saved;

@@ -3,7 +3,8 @@
 use std::io;
 
 use rustix::fs::fstat;
-use tracing_journald::{Layer, Priority, PriorityMappings};
+pub use tracing_journald::Priority;
+use tracing_journald::{Layer, PriorityMappings};
 
 /// What the journal shows beside each line, and `journalctl -t` asks for.
 const IDENTIFIER: &str = "tapkeep";

@@ -86,7 +86,7 @@ kinds! {
         "The wall clock jumped against the running one, as it does when a board without a clock of its own is synchronised. It evicts nothing.",
         "the wall clock has stepped by 86400000 ms";
     LEFT_OUT = "left_out", "edd60d1a65380aa5dfeb4406277421ed", Notice, 200, [TAPKEEP_OF, TAPKEEP_COUNT],
-        "More lines of an event came within a minute than are logged; so many were left out. `tapkeep list`, `suspicious` and the ledger have them all.",
+        "More lines came than are logged: of one event within a minute, or of any while the journal took none. So many were left out; `tapkeep list`, `suspicious` and the ledger have what they told of.",
         "37 more lines of finding are left out";
     WAITING = "waiting", "43fd6fee45313dad0c155285d4b904ec", Info, 10, [TAPKEEP_INTERFACE, TAPKEEP_REASON],
         "There is nothing to capture from yet since the start.",
