@@ -366,7 +366,8 @@ fn a_finding_elsewhere_ends_with_the_command_for_its_packets() {
 fn times_after_2038_stay_what_they_are() {
     const NEW_YEAR_2039: u32 = 2_177_452_800;
     let dir = tempfile::tempdir().unwrap();
-    let (input, data, out) = (dir.path().join("in.pcap"), dir.path().join("data"), dir.path().join("out.pcap"));
+    let (input, data, out) =
+        (dir.path().join("in.pcap"), dir.path().join("data"), dir.path().join("out.pcap"));
     let stamps = (0..3).map(|n| NEW_YEAR_2039 + n);
     let packets: Vec<_> = stamps.map(|sec| Packet::whole(sec, 5, frame(sec.into(), 60, &[]))).collect();
     write_pcap(&input, &packets);
