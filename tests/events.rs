@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use support::process::must;
 use support::require;
-use tapkeep::daemon::events::{ALL, Priority};
+use tapkeep::daemon::events::{ALL, Priority, find};
 
 const MARKS: [&str; 2] = ["<!-- events -->\n", "<!-- end of events -->\n"];
 
@@ -69,12 +69,16 @@ fn wrapped(text: &str) -> String {
     lines.join("\n")
 }
 
+fn first_sentence(text: &str) -> &str {
+    text.split(". ").next().unwrap_or_default().trim_end_matches('.')
+}
+
 fn catalog() -> String {
     let mut text =
         "# Explanations of Tapkeep's events for journalctl -x; made from the table of events.\n".to_owned();
     for kind in ALL {
-        let (id, subject) = (kind.id, kind.name.replace('_', " "));
-        writeln!(text, "\n-- {id}\nSubject: Tapkeep: {subject}\nDefined-By: Tapkeep\n").unwrap();
+        let (id, subject) = (kind.id, first_sentence(kind.meaning));
+        writeln!(text, "\n-- {id}\nSubject: {subject}\nDefined-By: Tapkeep\n").unwrap();
         writeln!(text, "{}", wrapped(kind.meaning)).unwrap();
     }
     text
@@ -101,12 +105,25 @@ fn every_field_is_documented_and_no_other() {
 }
 
 #[test]
-fn the_ids_that_the_documentation_uses_are_in_the_table() {
-    for path in ["docs/JOURNAL.md", "README.md"] {
-        let text = std::fs::read_to_string(root(path)).unwrap();
-        for id in text.split("MESSAGE_ID=").skip(1).map(|rest| rest.get(..32).unwrap_or_default()) {
-            assert!(id.starts_with('…') || ALL.iter().any(|kind| kind.id == id), "{path}: {id}");
-        }
+fn the_examples_are_of_the_event_that_they_name() {
+    let text = std::fs::read_to_string(root("docs/JOURNAL.md")).unwrap();
+    let finding = find("finding").unwrap();
+    assert!(text.contains(&format!("journalctl MESSAGE_ID={} ", finding.id)), "{}", finding.id);
+    let json: String =
+        text.lines().skip_while(|line| *line != "    {").take_while(|line| !line.is_empty()).collect();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["TAPKEEP_EVENT"], &json["MESSAGE_ID"]), (&"finding".into(), &finding.id.into()));
+    let fields = json.as_object().unwrap().keys().filter(|key| key.starts_with("TAPKEEP_"));
+    let common = ["TAPKEEP_EVENT"];
+    let strange: Vec<_> =
+        fields.filter(|key| !finding.fields.iter().chain(&common).any(|field| field == key)).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    let names = text
+        .split("TAPKEEP_EVENT=")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default());
+    for name in names {
+        assert!(find(name).is_some(), "no event is called {name:?}");
     }
 }
 

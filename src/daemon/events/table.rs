@@ -180,7 +180,7 @@ kinds! {
         "retention: look at the free space: input/output error";
     FINDING = "finding", "a2e7ba20f322496d4590b14ce28ddc15", Notice, 20, [TAPKEEP_FINDING, TAPKEEP_DETECTOR, TAPKEEP_SEVERITY, TAPKEEP_TECHNIQUE, TAPKEEP_SRC, TAPKEEP_DST, TAPKEEP_PORT, TAPKEEP_COUNT, TAPKEEP_FIRST, TAPKEEP_LAST],
         "A detector has found something of severity low, medium or high; `tapkeep suspicious` has it with its evidence. One that went on is told again when its hour is over.",
-        "port_scan (High): 192.168.1.20 tried 30 ports of 192.168.1.2 within a minute";
+        "port_scan (Medium): 192.168.7.1 tried at least 10 ports of 192.168.7.2 in vain, within a minute";
     ANALYSIS_OFF = "analysis_off", "fa3b8d20bef8e082b37e16e071afc8d0", Err, 10, [TAPKEEP_REASON],
         "The flow files cannot be read: packets are recorded, and not analysed until the next start.",
         "list /var/lib/tapkeep/flows: input/output error; packets are recorded, and not analysed until the next start";
