@@ -279,7 +279,7 @@ fn a_ledger_damaged_in_the_middle_loses_what_was_hit_and_no_more() {
     drop(file);
     let damaged = std::fs::read(&ledger).unwrap();
     let said = restart(dir.path());
-    assert!(said.contains("was damaged") && said.contains("the rest is kept"), "{said}");
+    assert!(said.contains("ledger.jsonb is damaged, bytes ") && said.contains("the rest is kept"), "{said}");
     assert_eq!(std::fs::read(dir.path().join("ledger.jsonb.damaged")).unwrap(), damaged);
     let after = listed(dir.path());
     assert_list_is_right(dir.path());
