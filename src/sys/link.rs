@@ -1,6 +1,7 @@
 //! What the kernel says of a network interface.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 
@@ -20,13 +21,18 @@ pub enum Link {
 /// The name by which libpcap captures on all interfaces at once.
 const ALL: &str = "any";
 
+/// A socket through which the kernel can be asked for interfaces. Every family takes such requests; this one is among the few
+/// that the unit allows.
+pub(super) fn any_socket() -> io::Result<OwnedFd> {
+    Ok(socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
+}
+
 /// Looks at the interface `name` in the caller's network namespace. What the kernel does not tell counts as up.
 pub fn link(name: &str) -> io::Result<Link> {
     if name == ALL {
         return Ok(Link::Up(0));
     }
-    // Every family takes this request; this one is among the few that the unit allows.
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let socket = any_socket()?;
     let Ok(index) = netdevice::name_to_index(&socket, name) else { return Ok(Link::Absent) };
     let attribute = |what| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"));
     let flags = attribute("flags")

@@ -3,11 +3,11 @@
 
 use std::fs::read_to_string;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use nix::ifaddrs::getifaddrs;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use super::link::any_socket;
 use super::raw::{Ethtool, ethtool};
 
 /// `IFF_PROMISC`, as the interface is and not only as somebody set it by hand.
@@ -106,10 +106,6 @@ pub struct Ring {
 pub fn receive_ring(name: &str) -> io::Result<Option<Ring>> {
     let words = answered(ethtool(any_socket()?.as_fd(), name, Ethtool::Rings))?;
     Ok(words.map(|words| Ring { most: words[1], size: words[5] }).filter(|ring| ring.most > 0))
-}
-
-fn any_socket() -> io::Result<OwnedFd> {
-    Ok(socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
 }
 
 /// That a driver does not know of something is an answer.

@@ -43,13 +43,15 @@ pub(super) fn hidden(runtime_dir: &Path, error: &io::Error) -> Vec<Line> {
 
 fn running(state: Option<&ServiceState>) -> Line {
     let Some(state) = state else { return Line::skipped(SERVICE, "does not run") };
-    let doing = match &state.activity {
-        Activity::Starting => "starting".to_owned(),
-        Activity::Capturing => "capturing".to_owned(),
-        Activity::Waiting(reason) => format!("waiting, {reason}"),
-        Activity::Stopping => "stopping".to_owned(),
-    };
-    Line::ok(SERVICE, format!("process {}, {doing}", state.pid))
+    let is = |doing: &str| format!("process {}, {doing}", state.pid);
+    match &state.activity {
+        Activity::Starting => Line::ok(SERVICE, is("starting")),
+        Activity::Capturing => Line::ok(SERVICE, is("capturing")),
+        Activity::Stopping => Line::ok(SERVICE, is("stopping")),
+        Activity::Waiting(reason) => {
+            Line::warning(SERVICE, is(&format!("waiting, {reason}"))).mend("tapkeep status")
+        }
+    }
 }
 
 /// Opens what capturing begins with; nothing is received by it.
@@ -166,6 +168,8 @@ mod tests {
     #[test]
     fn a_running_service_is_told_with_what_it_does() {
         assert_eq!(running(None).result, Skipped);
-        assert_eq!(running(Some(&state(Activity::Waiting("x".to_owned())))).text, "process 7, waiting, x");
+        assert_eq!(running(Some(&state(Activity::Capturing))).text, "process 7, capturing");
+        let waiting = running(Some(&state(Activity::Waiting("x".to_owned()))));
+        assert_eq!((waiting.result, &*waiting.text), (Warning, "process 7, waiting, x"));
     }
 }
