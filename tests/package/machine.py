@@ -60,10 +60,10 @@ class Root:
     def run(self, *command: str, ok: bool = True, env: dict[str, str] | None = None) -> str:
         """What a command says; an error if it fails while it should not."""
         base = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run([*self.enter(), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, env=base | (env or {}))
+        done = subprocess.run([*self.enter(), *command], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=PATIENCE, env=base | (env or {}))
         if ok and done.returncode:
-            raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
+            raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def put(self, file: Path) -> str:
