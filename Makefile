@@ -25,6 +25,7 @@ VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 EMULATED := --lib --test crash --test faults --test store --test format --test detect --test flow_files --test flows \
             --test flows_cli --test cli --test replay --test import --test summary
 DEB_ARCH ?= all
+DEB_DIR  := $(TARGET)/deb$(if $(filter-out release,$(PROFILE)),/$(PROFILE))
 DEBS     := $(if $(filter all,$(DEB_ARCH)),amd64 $(BOARDS),$(DEB_ARCH))
 
 # Where a machine builds, a test that cannot run is a failure, not a skip.
@@ -61,7 +62,7 @@ deb-%: cross-%
 
 appliance-test: deb-arm64 ## Boot the package on an emulated ARM board, check it, cut its power (CUTS=2: 12 minutes; CUTS=20)
 	@$(NEED) appliance
-	tests/appliance/run --deb "$$(ls -t $(TARGET)/deb/tapkeep_*_arm64.deb | head -1)" --cuts $(CUTS) --work $(TARGET)/appliance
+	tests/appliance/run --deb $(DEB_DIR)/tapkeep_$(VERSION)-1_arm64.deb --cuts $(CUTS) --work $(TARGET)/appliance
 
 demo: build ## Record a live wire (as root) or replay a capture, and show what one can do with it
 	@$(NEED) demo
