@@ -1,9 +1,7 @@
 # Tapkeep for servers. Build: docker build -t tapkeep . ; run: docker compose up (docker-compose.yml tells the rest).
-# The arguments name images: what to build with, what to run on, and where the program is taken from (a stage, or an image that
-# holds it at /out/tapkeep).
+# The arguments name images: what to build with, and what to run on.
 ARG BUILD_IMAGE=docker.io/library/rust:1.94-bookworm
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
-ARG BINARY=build
 
 FROM ${BUILD_IMAGE} AS build
 RUN apt-get update \
@@ -14,13 +12,11 @@ COPY . .
 RUN cargo build --release --locked \
     && install -D -s -m 0755 target/release/tapkeep /out/tapkeep
 
-FROM ${BINARY} AS binary
-
 FROM ${BASE_IMAGE}
 COPY config/tapkeep.toml /usr/share/tapkeep/tapkeep.toml
 COPY container/entrypoint /usr/bin/tapkeep-container
 # Engines give added capabilities to root alone, so the program carries the one that it needs.
-RUN --mount=type=bind,from=binary,source=/out,target=/out \
+RUN --mount=type=bind,from=build,source=/out,target=/out \
     apt-get update \
     && apt-get install -y --no-install-recommends libcap2-bin libpcap0.8 \
     && install -m 0755 /out/tapkeep /usr/bin/tapkeep \

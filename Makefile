@@ -130,6 +130,11 @@ yocto-check: yocto-crates ## Check the Yocto layer, as far as one can without a 
 	$(CARGO) build --locked
 	tests/yocto/check $(TARGET) $(TARGET)/debug/tapkeep
 
+yocto-boot: yocto-check ## Boot what the layer installs on an emulated board (as root, by hand: 10 minutes)
+	@$(NEED) cross appliance yocto-boot
+	$(MAKE) cross
+	unshare --mount tests/yocto/boot $(TARGET) $(TARGET)/yocto/bitbake/root $(TARGET)/cross/arm64/tapkeep
+
 container-test: ## Build the container image, run it as docker-compose.yml says, record a veth (as root; CONTAINER=--compile)
 	@$(NEED) rust build container
 	$(CARGO) build --locked
