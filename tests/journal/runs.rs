@@ -181,9 +181,8 @@ fn what_a_crash_left_and_what_others_did_is_told() {
     let data = stage.data_dir();
     let setup = || {
         let setup = small(stage.setup()).variable("PCAP_RETENTION_COUNT", "0");
-        let setup = setup
-            .variable("TAPKEEP_FLOWS_OTHER_IDLE", "1s")
-            .variable("TAPKEEP_RECORDER_SYNC_INTERVAL", SYNC_MS);
+        let setup =
+            setup.variable("TAPKEEP_FLOWS_OTHER_IDLE", "1s").variable("TAPKEEP_RECORDER_SYNC_INTERVAL", SYNC);
         into(&journal, setup)
     };
     let mut service = setup().start(&stage.net);
@@ -253,7 +252,7 @@ fn a_full_disk_its_losses_and_their_end_are_told() {
     let setup =
         setup.variable("TAPKEEP_RECORDER_QUEUE_SIZE", "1MiB").variable("TAPKEEP_CAPTURE_SNAPLEN", "1600");
     let mut service =
-        into(&journal, setup.variable("TAPKEEP_RECORDER_SYNC_INTERVAL", SYNC_MS)).start(&stage.net);
+        into(&journal, setup.variable("TAPKEEP_RECORDER_SYNC_INTERVAL", SYNC)).start(&stage.net);
     service.wait_until_capturing();
     let sending = stage.net.begin_to_send(&stage.file(&mix(0, 100_000)), Pace::PerSecond(1_000));
     wait_for(&journal, &service, "seal", 1);

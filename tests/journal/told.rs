@@ -19,8 +19,7 @@ use super::support::service::{Service, Setup};
 pub const PACE: Pace = Pace::PerSecond(5_000);
 
 /// How often the services here sync.
-pub const SYNC: Duration = Duration::from_millis(200);
-pub const SYNC_MS: &str = "200ms";
+pub const SYNC: &str = "200ms";
 
 pub fn ready() -> bool {
     require(&journal::NEEDS) && require(&net::NEEDS) && require(&disk::NEEDS)
