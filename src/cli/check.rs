@@ -109,7 +109,7 @@ const CONFIGURATION: &str = "configuration";
 /// What can be looked at without knowing what is wanted.
 fn of_unconfigured(mistakes: &Mistakes) -> Vec<Line> {
     let wrong =
-        Line::problem(CONFIGURATION, mistakes.to_string()).mend("mend it, then: tapkeep config check");
+        Line::problem(CONFIGURATION, mistakes.to_string()).advise("mend it, then: tapkeep config check");
     let unseen =
         Line::skipped("interface", "what is to be looked at is not known until the configuration is valid");
     [wrong, unseen].into_iter().chain(machine::lines()).collect()
@@ -135,7 +135,7 @@ fn configuration(loaded: &Loaded) -> Line {
     match loaded.warnings.is_empty() {
         true => Line::ok(CONFIGURATION, "valid"),
         false => Line::warning(CONFIGURATION, loaded.warnings.to_string())
-            .mend("mend it, then: tapkeep config check"),
+            .advise("mend it, then: tapkeep config check"),
     }
 }
 

@@ -123,14 +123,14 @@ fn judge(id: &'static str, measured: &Measured, wanted: Option<f64>) -> Line {
     match wanted {
         Some(wanted) if wanted > rate => {
             let text = format!("{text}. The last hour brought {}/s: packets are lost", bytes(wanted as u64));
-            Line::problem(id, text).mend(FASTER)
+            Line::problem(id, text).advise(FASTER)
         }
         _ if rate < SLOW => {
-            Line::warning(id, format!("{text}: less than a full 100 Mb/s link brings")).mend(FASTER)
+            Line::warning(id, format!("{text}: less than a full 100 Mb/s link brings")).advise(FASTER)
         }
         _ if worst > LONG => {
             let text = format!("{text}: what arrives meanwhile waits in memory");
-            Line::warning(id, text).mend("let recorder.queue_size bridge it, or take another disk")
+            Line::warning(id, text).advise("let recorder.queue_size bridge it, or take another disk")
         }
         _ => Line::ok(id, text),
     }

@@ -54,13 +54,15 @@ pub(super) struct Line {
     pub(super) result: Verdict,
     /// What was seen, a sentence without its full stop.
     pub(super) text: String,
-    /// Commands, or what to change, that mend it.
+    /// What to change, where no command does it, words.
+    pub(super) advice: Vec<String>,
+    /// Commands that mend it.
     pub(super) mend: Vec<String>,
 }
 
 impl Line {
     fn new(id: &'static str, result: Verdict, text: impl Into<String>) -> Self {
-        Self { id, result, text: text.into(), mend: Vec::new() }
+        Self { id, result, text: text.into(), advice: Vec::new(), mend: Vec::new() }
     }
 
     pub(super) fn ok(id: &'static str, text: impl Into<String>) -> Self {
@@ -83,9 +85,15 @@ impl Line {
         Self::new(id, Verdict::Problem, text)
     }
 
+    /// With one more command that mends it.
+    pub(super) fn mend(mut self, command: impl Into<String>) -> Self {
+        self.mend.push(command.into());
+        self
+    }
+
     /// With one more thing to do about it.
-    pub(super) fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend.push(mend.into());
+    pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice.push(advice.into());
         self
     }
 }
@@ -111,7 +119,7 @@ pub(super) fn summary(lines: &[Line]) -> Verdict {
     }
 }
 
-/// All of them for people. Text is wrapped; what is to be typed never is.
+/// All of them for people. Text is wrapped; a command, marked by `>`, never is.
 pub(super) fn table(lines: &[Line]) -> Table {
     let mut table = Table::new(&[("RESULT", Align::Left), ("CHECK", Align::Left), ("FOUND", Align::Left)]);
     let name = |line: &Line| line.id.replace('_', " ");
@@ -119,9 +127,12 @@ pub(super) fn table(lines: &[Line]) -> Table {
     for line in lines {
         let mut head =
             [Cell::new(line.result.word(), line.result.look()), Cell::from(name(line))].into_iter();
-        let texts = line.text.lines().flat_map(|text| textwrap::wrap(text, WIDTH - indent));
-        let mends = line.mend.iter().map(|mend| Cell::new(format!("> {mend}"), Look::Bold));
-        for cell in texts.map(Cell::from).chain(mends) {
+        let width = WIDTH - indent;
+        let texts = line.text.lines().flat_map(|text| textwrap::wrap(text, width)).map(Cell::from);
+        let hanging = textwrap::Options::new(width).initial_indent("- ").subsequent_indent("  ");
+        let advice = line.advice.iter().flat_map(|advice| textwrap::wrap(advice, &hanging)).map(Cell::from);
+        let commands = line.mend.iter().map(|command| Cell::new(format!("> {command}"), Look::Bold));
+        for cell in texts.chain(advice).chain(commands) {
             let mut next = || head.next().unwrap_or_else(|| Cell::from(""));
             table.row(vec![next(), next(), cell]);
         }

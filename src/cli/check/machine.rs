@@ -19,7 +19,7 @@ fn clock(synchronised: Option<bool>, container: Option<&str>) -> Line {
             let text = "not synchronised: packets get the times of a clock that may be wrong, and lists mark them with ~";
             let line = Line::warning(ID, text);
             match container {
-                Some(_) => line.mend("synchronise the clock of the container's host"),
+                Some(_) => line.advise("synchronise the clock of the container's host"),
                 None => line.mend(as_root("timedatectl set-ntp true")),
             }
         }
@@ -77,8 +77,7 @@ impl Watchdog {
         }
         let Some(name) = self.name else {
             let text = "no hardware watchdog: a machine that hangs stays so until somebody comes";
-            return Line::warning(ID, text)
-                .mend("load the driver of the board's, such as: modprobe bcm2835_wdt");
+            return Line::warning(ID, text).advise("load the driver of the board's, such as bcm2835_wdt");
         };
         match (self.systemd, self.is_open) {
             (Some(Ok(after)), _) if !matches!(&*after, "0" | "infinity") => {
@@ -86,11 +85,11 @@ impl Watchdog {
             }
             (_, Some(true)) => Line::ok(ID, format!("{name}, in use")),
             (Some(Ok(_)), _) => Line::warning(ID, format!("{name} is there, and systemd does not use it"))
-                .mend("set RuntimeWatchdogSec=15 in /etc/systemd/system.conf, under [Manager]")
+                .advise("set RuntimeWatchdogSec=15 in /etc/systemd/system.conf, under [Manager]")
                 .mend(as_root("systemctl daemon-reexec")),
             (Some(Err(error)), _) => Line::unknown(ID, format_args!("{name} is there; {error}")),
             (None, Some(false)) => Line::warning(ID, format!("{name} is there, and nothing uses it"))
-                .mend("run a watchdog daemon"),
+                .advise("run a watchdog daemon"),
             (None, None) => Line::unknown(ID, format_args!("{name} is there; who uses it, it does not say")),
         }
     }
@@ -121,7 +120,7 @@ fn journal(root: &Path, booted: bool) -> Line {
                 "{where_to}, unbounded but for systemd's default: a tenth of its file system, 4 GB at most"
             );
             Line::warning(ID, text)
-                .mend(format!("set {key}=32M in /etc/systemd/journald.conf, under [Journal]"))
+                .advise(format!("set {key}=32M in /etc/systemd/journald.conf, under [Journal]"))
                 .mend(as_root("systemctl restart systemd-journald"))
         }
     }
@@ -200,7 +199,7 @@ mod tests {
         write(dir.path(), "etc/systemd/journald.conf", "[Journal]\n#SystemMaxUse=1G\nRuntimeMaxUse=8M\n");
         assert_eq!((of().result, &*of().text), (Good, "in memory, at most 8M (RuntimeMaxUse)"));
         std::fs::create_dir_all(dir.path().join("var/log/journal")).unwrap();
-        assert_eq!(of().mend[0], "set SystemMaxUse=32M in /etc/systemd/journald.conf, under [Journal]");
+        assert_eq!(of().advice[0], "set SystemMaxUse=32M in /etc/systemd/journald.conf, under [Journal]");
         write(dir.path(), "usr/lib/systemd/journald.conf.d/10-b.conf", "[Journal]\nSystemMaxUse = 64M\n");
         write(dir.path(), "usr/lib/systemd/journald.conf.d/20-a.conf", "[Journal]\nSystemMaxUse=128M\n");
         assert_eq!(of().text, "on disk, at most 128M (SystemMaxUse)");

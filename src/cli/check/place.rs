@@ -48,7 +48,7 @@ pub(super) fn directory(place: &DataDir, service: &Who, caller: &Who) -> Line {
     let dir = &place.path;
     let meta = match dir.metadata() {
         Ok(meta) if meta.is_dir() => meta,
-        Ok(_) => return Line::problem(ID, format!("{place} is no directory")).mend("set data_dir"),
+        Ok(_) => return Line::problem(ID, format!("{place} is no directory")).advise("set data_dir to one"),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return missing(ID, place, service),
         Err(error) => return Line::unknown(ID, format_args!("{place}: {error}")),
     };
@@ -57,7 +57,7 @@ pub(super) fn directory(place: &DataDir, service: &Who, caller: &Who) -> Line {
     match tempfile::tempfile_in(dir).err().filter(|_| writes) {
         Some(error) if line.mend.is_empty() => {
             Line::problem(ID, format!("{place} cannot be written: {error}"))
-                .mend("set data_dir to one that can")
+                .advise("set data_dir to one that can")
         }
         _ => line,
     }
@@ -111,14 +111,14 @@ pub(super) fn file_system(mount: io::Result<Option<Mount>>) -> Line {
         () if is(&SOUND) => Line::ok(ID, at),
         () if is(&SIMPLE) => {
             let text = format!("{at}: knows no owners, and a power cut can cost files that were synced");
-            Line::warning(ID, text).mend(ELSEWHERE)
+            Line::warning(ID, text).advise(ELSEWHERE)
         }
         () if is(&REMOTE) => {
             let text = format!("{at}: on another machine; when that is slow or away, packets are lost");
-            Line::warning(ID, text).mend(ELSEWHERE)
+            Line::warning(ID, text).advise(ELSEWHERE)
         }
         () if is(&MEMORY) => {
-            Line::warning(ID, format!("{at}: memory; all is gone after a reboot")).mend(ELSEWHERE)
+            Line::warning(ID, format!("{at}: memory; all is gone after a reboot")).advise(ELSEWHERE)
         }
         () if kind == "overlay" => Line::ok(
             ID,

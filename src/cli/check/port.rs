@@ -26,7 +26,7 @@ pub(super) fn lines(config: &CaptureConfig, service: Option<&ServiceState>) -> V
     };
     if name == ALL {
         let text = "any: all interfaces at once; a tap wants one of its own, which can be looked at";
-        return vec![Line::warning("interface", text).mend("set capture.interface to the tap port")];
+        return vec![Line::warning("interface", text).advise("set capture.interface to the tap port")];
     }
     let capturing = service.is_some_and(|state| {
         state.activity == Activity::Capturing && state.interface.as_deref() == Some(name)
@@ -52,14 +52,14 @@ pub(super) fn lines(config: &CaptureConfig, service: Option<&ServiceState>) -> V
 
 fn none_configured(there: &[String]) -> Line {
     let text = format!("none is configured; the service waits for one. There are {}", there.join(", "));
-    Line::problem("interface", text).mend(SET_INTERFACE)
+    Line::problem("interface", text).advise(SET_INTERFACE)
 }
 
-const SET_INTERFACE: &str = "set capture.interface, or: tapkeep check --interface NAME";
+const SET_INTERFACE: &str = "set capture.interface, or name one here with --interface";
 
 fn absent(name: &str, there: &[String]) -> Line {
     Line::problem("interface", format!("there is no {name}. There are {}", there.join(", ")))
-        .mend(SET_INTERFACE)
+        .advise(SET_INTERFACE)
 }
 
 fn link_line(name: &str, state: Link, speed: Option<u64>, full_duplex: Option<bool>) -> Line {
@@ -67,11 +67,11 @@ fn link_line(name: &str, state: Link, speed: Option<u64>, full_duplex: Option<bo
     match state {
         Link::Up(_) if full_duplex == Some(false) => {
             let text = format!("{up}, half duplex: a tap sends at any time, and frames collide");
-            Line::warning("link", text).mend("look at the cable and at the port of the tap")
+            Line::warning("link", text).advise("look at the cable and at the port of the tap")
         }
         Link::Up(_) => Line::ok("link", up),
         Link::NoCarrier(_) => Line::problem("link", "up, but nothing is plugged in, or the other end is off")
-            .mend(format!("plug the tap in, then: ip link show dev {name}")),
+            .advise("plug the tap in"),
         Link::Down | Link::Absent => {
             Line::problem("link", "down").mend(as_root(&format!("ip link set dev {name} up")))
         }
@@ -91,7 +91,7 @@ fn promiscuous(name: &str, wanted: bool, is: io::Result<bool>, capturing: bool) 
         }
         (Ok(false), false) => {
             Line::warning(ID, "off, and capture.promiscuous = false: a tap's frames are for others")
-                .mend("set capture.promiscuous = true")
+                .advise("set capture.promiscuous = true")
         }
     }
 }
@@ -196,7 +196,7 @@ fn kernel_ring(ring: ByteSize, speed: Option<u64>) -> Line {
     let text = format!("{ring}{lasts}");
     if ring.0 < SMALL_RING {
         let text = format!("{text}: a moment without the processor is lost, and counted as kernel");
-        return Line::warning(ID, text).mend("set capture.kernel_buffer = \"64MiB\"");
+        return Line::warning(ID, text).advise("set capture.kernel_buffer = \"64MiB\"");
     }
     Line::ok(ID, text)
 }

@@ -49,7 +49,7 @@ fn running(state: Option<&ServiceState>) -> Line {
         Activity::Capturing => Line::ok(SERVICE, is("capturing")),
         Activity::Stopping => Line::ok(SERVICE, is("stopping")),
         Activity::Waiting(reason) => {
-            Line::warning(SERVICE, is(&format!("waiting, {reason}"))).mend("tapkeep status")
+            Line::warning(SERVICE, is(&format!("waiting, {reason}"))).advise("tapkeep status tells more")
         }
     }
 }
@@ -82,7 +82,7 @@ fn capture_right(
         }
         Some(Ok(Some(_))) => {
             return Line::problem(CAPTURE_RIGHT, format!("{UNIT} does not give its user CAP_NET_RAW"))
-                .mend("set AmbientCapabilities=CAP_NET_RAW in it, under [Service]");
+                .advise("set AmbientCapabilities=CAP_NET_RAW in it, under [Service]");
         }
         _ => {}
     }
@@ -92,7 +92,7 @@ fn capture_right(
             CAPTURE_RIGHT,
             format!("user {} may not capture, and no unit of the service is there", caller.name),
         )
-        .mend("start it by its unit, or as root give the program the right:")
+        .advise("start it by its unit, or give the program the right:")
         .mend(as_root("setcap cap_net_raw+ep \"$(command -v tapkeep)\"")),
         Err(error) => Line::unknown(CAPTURE_RIGHT, error),
     }
@@ -119,7 +119,7 @@ fn hardening(found: Option<io::Result<Confinement>>, booted: bool) -> Line {
     let line = Line::warning(HARDENING, format!("the service {}", found.join(", ")));
     match booted {
         true => line.mend(as_root(&format!("systemctl enable --now {UNIT}"))),
-        false => line.mend("have what starts it confine it, as systemd/tapkeep.service does"),
+        false => line.advise("have what starts it confine it, as systemd/tapkeep.service does"),
     }
 }
 

@@ -81,7 +81,7 @@ fn judge(id: &'static str, limits: &Limits, rotation: u64, stock: &Stock) -> Lin
     let what = format!("{} for captures, by {bound}; {} are free", bytes(allowed), bytes(space.free));
     if allowed < rotation.saturating_mul(2) {
         let text = format!("{what}. That is no room for two files of {}", bytes(rotation));
-        return Line::problem(id, text).mend("make room, or set recorder.rotation_size lower");
+        return Line::problem(id, text).advise("make room, or set recorder.rotation_size lower");
     }
     let Some(rate) = rate else {
         return Line::ok(
@@ -91,7 +91,7 @@ fn judge(id: &'static str, limits: &Limits, rotation: u64, stock: &Stock) -> Lin
     };
     let lasts = (allowed as f64 * 1e3 / rate) as u64;
     let text = format!("{what}. At the last hour's rate this keeps {}", duration(lasts));
-    if lasts < SHORT_MS { Line::warning(id, text).mend(more) } else { Line::ok(id, text) }
+    if lasts < SHORT_MS { Line::warning(id, text).advise(more) } else { Line::ok(id, text) }
 }
 
 /// What sets the limit, in words, and what raises it.
@@ -130,16 +130,16 @@ mod tests {
              rate this keeps 3 min"
         );
         assert_eq!(
-            (line.result, &line.mend[..]),
+            (line.result, &line.advice[..]),
             (Warning, &["set retention.count higher, or 0 to fill the disk".to_owned()][..])
         );
         assert_eq!(of(&LIMITS, Some(1e5)).result, Good);
         assert_eq!(of(&LIMITS, None).result, Good);
         let by_bytes = Limits { bytes: Some(500_000_000), ..LIMITS };
-        assert_eq!(of(&by_bytes, Some(1e6)).mend, ["set retention.bytes higher"]);
+        assert_eq!(of(&by_bytes, Some(1e6)).advice, ["set retention.bytes higher"]);
         let by_disk = Limits { count: None, ..LIMITS };
         assert_eq!(
-            of(&by_disk, Some(1e9)).mend,
+            of(&by_disk, Some(1e9)).advice,
             ["take a larger disk, or set capture.filter to record less"]
         );
     }
