@@ -92,6 +92,11 @@ fn a_tap_port_is_mended_by_the_commands_that_check_prints() {
         &[("send_offloads", "warning"), ("checksum_offloads", "warning"), ("card_ring", "skipped")],
     );
     assert!(bad["addresses"]["text"].as_str().unwrap().starts_with("192.0.2.1"), "{:#}", bad["addresses"]);
+    inside(&format!("ip link set {TAP} up && ip route add default via 192.0.2.254 dev {TAP}"));
+    let way_out = check();
+    assert_results(&way_out, &[("addresses", "problem")]);
+    assert_eq!(way_out["addresses"]["mend"], serde_json::json!([]), "nobody is to cut himself off");
+    inside(&format!("ip route del default && ip link set {TAP} down"));
     for id in ["link", "addresses", "receive_offloads", "send_offloads", "checksum_offloads"] {
         mend(&net, &bad[id]);
     }

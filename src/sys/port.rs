@@ -16,6 +16,9 @@ const PROMISCUOUS: u32 = 0x100;
 /// `ETH_FLAG_LRO`.
 const LARGE_RECEIVE: u32 = 1 << 15;
 
+/// `RTF_REJECT`, of a route that leads nowhere.
+const REJECT: u32 = 0x200;
+
 /// The interfaces there are, by name.
 pub fn names() -> io::Result<Vec<String>> {
     let entries = std::fs::read_dir("/sys/class/net")?;
@@ -59,6 +62,22 @@ pub fn addresses(name: &str) -> io::Result<Vec<String>> {
         v4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().to_string()))
     };
     Ok(ours.filter_map(text).collect())
+}
+
+/// Whether this machine reaches the rest of the world through it.
+pub fn has_default_route(name: &str) -> bool {
+    let routes = |file| read_to_string(file).unwrap_or_default();
+    let v4 = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        matches!(fields[..], [interface, "00000000", .., "00000000", _, _, _] if interface == name)
+    };
+    let v6 = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [.., flags, interface] = fields[..] else { return false };
+        let rejects = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & REJECT != 0);
+        line.starts_with("00000000000000000000000000000000 00 ") && interface == name && !rejects
+    };
+    routes("/proc/net/route").lines().any(v4) || routes("/proc/net/ipv6_route").lines().any(v6)
 }
 
 /// What an interface does to frames before they are seen, or after; `None` where its driver knows nothing of it.
@@ -129,6 +148,7 @@ mod tests {
         assert!(!is_promiscuous("lo").unwrap());
         assert_eq!(speed("lo"), None);
         assert!(offloads("no-such-if0").is_err() && is_promiscuous("no-such-if0").is_err());
+        assert!(!has_default_route("no-such-if0") && !has_default_route("lo"));
         assert!(addresses("no-such-if0").unwrap().is_empty());
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn lines(config: &CaptureConfig, service: Option<&ServiceState>) -> V
             Line::ok("interface", name),
             link_line(name, state, port::speed(name), port::is_full_duplex(name)),
             promiscuous(name, config.promiscuous, port::is_promiscuous(name), capturing),
-            addresses(name, port::addresses(name)),
+            addresses(name, port::addresses(name), port::has_default_route(name)),
         ]
         .into_iter()
         .chain(offloads(name, port::offloads(name), port::addresses(name).is_ok_and(|all| all.is_empty())))
@@ -96,13 +96,19 @@ fn promiscuous(name: &str, wanted: bool, is: io::Result<bool>, capturing: bool) 
     }
 }
 
-fn addresses(name: &str, found: io::Result<Vec<String>>) -> Line {
+fn addresses(name: &str, found: io::Result<Vec<String>>, is_way_out: bool) -> Line {
     const ID: &str = "addresses";
     let found = match found {
         Err(error) => return Line::unknown(ID, error),
         Ok(found) if found.is_empty() => return Line::ok(ID, "none, as a tap port should have"),
         Ok(found) => found,
     };
+    if is_way_out {
+        // What takes the addresses away would cut off whoever types it.
+        let text =
+            format!("{}, and the default route: this machine is reached by this port", found.join(", "));
+        return Line::problem(ID, text).advise("tap another port, which carries nothing of its own");
+    }
     let text = format!("{}: this machine can be reached, and answers, on its tap port", found.join(", "));
     let mut line = Line::warning(ID, text);
     if found.iter().any(|address| address.contains(':')) {
@@ -212,8 +218,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_not_guessed() {
-        let lines =
-            [promiscuous("e", true, failed(), true), addresses("e", failed()), card_ring("e", failed())];
+        let lines = [
+            promiscuous("e", true, failed(), true),
+            addresses("e", failed(), false),
+            card_ring("e", failed()),
+        ];
         let all = lines.into_iter().chain(offloads("e", failed(), true));
         for line in all {
             assert_eq!(line.result, Unknown, "{line:?}");
