@@ -23,7 +23,7 @@ class Bench:
     def __init__(self, guest: Guest, report: Report):
         self.guest, self.report, self.sh = guest, report, guest.sh
         # The number of the next frame: none is injected twice in a run.
-        self.next = 1
+        self.next, self.sender = 1, None
 
     # The data disk, behind the device mapper so that it can stall and fail
 
@@ -39,15 +39,20 @@ class Bench:
     # What is injected
 
     def send(self, count: int, rate=2000, size=None) -> range:
-        sender = frames.Sender(self.guest, rate, self.next, count, size)
+        sender = self.begin_to_send(rate, size, count)
         sender.wait()
         return self.sent(sender)
 
-    def begin_to_send(self, rate: int, size=None) -> frames.Sender:
-        return frames.Sender(self.guest, rate, self.next, size=size)
+    def begin_to_send(self, rate: int, size=None, count=None) -> frames.Sender:
+        # One that a failed check has left would write between our frames.
+        self.sent(self.sender)
+        self.sender = frames.Sender(self.guest, rate, self.next, count, size)
+        return self.sender
 
-    def sent(self, sender: frames.Sender) -> range:
-        first, self.next = self.next, sender.stop()
+    def sent(self, sender: frames.Sender | None) -> range:
+        first = self.next
+        if sender:
+            self.next, self.sender = sender.stop(), None
         return range(first, self.next)
 
     # The service

@@ -15,9 +15,9 @@ FLOWS = 64
 
 
 def frame(number: int, size: int | None = None) -> bytes:
-    """A UDP frame of one of a few flows, of 64 to 1363 bytes unless told, filled with its number again and again."""
+    """A UDP frame of one of a few flows, of 64 to 1363 bytes unless told, filled with its number and size again and again."""
     size = size or 64 + number * 37 % 1300
-    return head(size, number % FLOWS) + (number.to_bytes(8, "big") * (size // 8))[: size - HEAD]
+    return head(size, number % FLOWS) + ((number << 16 | size).to_bytes(8, "big") * (size // 8))[: size - HEAD]
 
 
 @functools.cache
@@ -31,10 +31,11 @@ def head(size: int, flow: int) -> bytes:
 
 
 def number_of(data: bytes) -> int | None:
-    """The number of one of our frames, None of any other."""
-    if len(data) < HEAD + 8 or data[6:12] != SENDER or data[36:38] != PORT.to_bytes(2, "big"):
+    """The number of a frame that is ours, byte for byte; None of any other."""
+    if len(data) < HEAD + 8:
         return None
-    return int.from_bytes(data[HEAD : HEAD + 8], "big")
+    number, size = divmod(int.from_bytes(data[HEAD : HEAD + 8], "big"), 1 << 16)
+    return number if size == len(data) and data == frame(number, size) else None
 
 
 @dataclass
@@ -58,15 +59,12 @@ def records(path: Path) -> list[Record]:
     return found
 
 
-def numbers(path: Path, size: int | None = None) -> list[int]:
+def numbers(path: Path) -> list[int]:
     """The numbers of a capture's frames, each of which is what was injected, byte for byte; no other frame is in it."""
-    found = []
-    for record in records(path):
-        number = number_of(record.data)
-        assert number is not None, f"{path.name}: a frame that nobody injected: {record.data[:60].hex()}"
-        assert record.data == frame(number, size), f"{path.name}: frame {number} is not what was injected"
-        found.append(number)
-    return found
+    found = [(number_of(record.data), record.data) for record in records(path)]
+    for number, data in found:
+        assert number is not None, f"{path.name}: a frame that nobody injected: {data.hex()}"
+    return [number for number, _ in found]
 
 
 class Sender:

@@ -53,7 +53,7 @@ class Cuts:
         self.journal = work / "journal.img"
         subprocess.run(["truncate", "-s", "64M", self.journal], check=True)
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "journal", self.journal], check=True)
-        self.next, self.sums = 1 << 32, dict.fromkeys(("cuts", "syncs", "seals", "salvaged", "packets", "seconds"), 0)
+        self.next, self.sums = 1 << 24, dict.fromkeys(("cuts", "syncs", "seals", "salvaged", "packets", "seconds"), 0)
 
     def run(self, cuts: int):
         for number in range(cuts):

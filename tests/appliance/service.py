@@ -168,8 +168,7 @@ def retains(bench: Bench, filesystem: str):
     bench.stop()
     evicted = [row for row in bench.listed("--all")["files"] if row["state"] == "evicted"]
     assert evicted and all(row["reason"] and row["evicted_at"] for row in evicted), evicted
-    # All frames here have one size.
-    kept = [number for path in bench.fetch() for number in frames.numbers(path, 1400)]
+    kept = bench.kept()
     assert kept == list(range(kept[0], sent.stop)), f"injected up to {sent.stop}, kept {ranges(kept)}"
     assert sum(row["packets"] for row in evicted) == kept[0] - sent.start, "evicted files and kept ones are not all"
     free = int(bench.sh(f"df --output=avail -B1 {DATA} | tail -1"))
