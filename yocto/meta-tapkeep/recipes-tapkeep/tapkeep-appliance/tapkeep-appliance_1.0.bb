@@ -12,11 +12,12 @@ MOUNTS = "\
     var-lib-tapkeep.mount \
     var-log.mount \
 "
-SCRIPTS = "tapkeep-data tapkeep-grow tapkeep-import tapkeep-machine-id"
+SERVICES = "tapkeep-data tapkeep-import tapkeep-machine-id"
 
 SRC_URI = "\
     ${@' '.join('file://' + name for name in d.getVar('MOUNTS').split())} \
-    ${@' '.join('file://%s file://%s.service' % (name, name) for name in d.getVar('SCRIPTS').split())} \
+    ${@' '.join('file://%s file://%s.service' % (name, name) for name in d.getVar('SERVICES').split())} \
+    file://tapkeep-grow \
     file://appliance.toml \
     file://journald.conf \
     file://system.conf \
@@ -43,10 +44,11 @@ do_install() {
     for unit in ${MOUNTS}; do
         install -m 0644 ${UNPACKDIR}/$unit ${D}${systemd_system_unitdir}
     done
-    for script in ${SCRIPTS}; do
-        install -m 0755 ${UNPACKDIR}/$script ${D}${libexecdir}/tapkeep
-        install -m 0644 ${UNPACKDIR}/$script.service ${D}${systemd_system_unitdir}
+    for service in ${SERVICES}; do
+        install -m 0755 ${UNPACKDIR}/$service ${D}${libexecdir}/tapkeep
+        install -m 0644 ${UNPACKDIR}/$service.service ${D}${systemd_system_unitdir}
     done
+    install -m 0755 ${UNPACKDIR}/tapkeep-grow ${D}${libexecdir}/tapkeep
 
     install -D -m 0644 ${UNPACKDIR}/appliance.toml ${D}${datadir}/tapkeep/appliance.toml
     install -D -m 0644 ${UNPACKDIR}/journald.conf ${D}${systemd_unitdir}/journald.conf.d/20-tapkeep.conf
