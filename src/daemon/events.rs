@@ -25,7 +25,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// The level by which [`event!`] tells of it: notices are information, as [`is_notice`] knows them.
+    /// The level by which the macro `event!` tells of it: notices are information, as [`is_notice`] knows them.
     pub const fn level(self) -> Level {
         match self {
             Self::Err => Level::ERROR,
