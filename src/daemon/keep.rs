@@ -66,6 +66,8 @@ pub(super) struct KeepLoop {
     pub caught_up: Instant,
     /// When salvage was last tried.
     pub salvaged: Instant,
+    /// What keeps retention from its work, as it was told last.
+    pub trouble: Option<String>,
     /// Dropped when what a crash left may be read.
     pub readable: Option<Sender<()>>,
 }
@@ -191,8 +193,17 @@ impl KeepLoop {
     fn enforce(&mut self) {
         let more = self.saves && !self.stop.load(Ordering::Relaxed);
         match self.keeper.enforce(self.health.growing.get(), more) {
-            Ok(kept) => kept.iter().for_each(say),
-            Err(error) => event!(RETENTION_TROUBLE, TAPKEEP_REASON = %error, "retention: {error}"),
+            Ok(kept) => {
+                self.trouble = None;
+                kept.iter().for_each(say);
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if self.trouble.as_ref() != Some(&reason) {
+                    event!(RETENTION_TROUBLE, TAPKEEP_REASON = reason, "retention: {reason}");
+                }
+                self.trouble = Some(reason);
+            }
         }
         self.health.set_retention(self.keeper.reach(self.health.growing.get()));
         if let Err(error) = self.keeper.compact() {

@@ -262,6 +262,7 @@ impl Pipeline {
             behind: false,
             caught_up: now,
             salvaged: now,
+            trouble: None,
             readable: Some(readable),
         };
         self.spawn("keeper", move || keep::keep(keeping, &messages))

@@ -391,8 +391,9 @@ pub(super) fn seal(
             backoff = BACKOFF.0;
             again = Instant::now() + backoff;
         } else if Instant::now() >= again {
-            // Jobs that keep coming must not keep a delayed file from its turn.
-            sealer.retry().into_iter().for_each(|report| tell(report, done, keeper));
+            // Jobs that keep coming must not keep a delayed file from its turn. What is delayed still was told when it began.
+            let news = sealer.retry().into_iter().filter(|report| !matches!(report, Report::Delayed(..)));
+            news.for_each(|report| tell(report, done, keeper));
             backoff = (backoff * 2).min(BACKOFF.1);
             again = Instant::now() + backoff;
         }
