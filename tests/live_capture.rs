@@ -269,6 +269,7 @@ fn without_saving_packets_are_counted_and_extract_says_why_it_has_none() {
     let Some(stage) = Stage::new(&CLIENTS) else { return };
     let service = stage.start(stage.setup().variable("SAVE_PCAP", "false"));
     stage.send(&mix(0, 500), Pace::PerSecond(20_000));
+    assert!(service.state().unwrap()["retention"].is_null(), "no capture is kept, and none evicted");
     wait_until("500 packets counted", || state(&service, "packets") == 500);
     assert_eq!(
         (state(&service, "written"), state(&service, "recording")),

@@ -205,7 +205,8 @@ impl KeepLoop {
                 self.trouble = Some(reason);
             }
         }
-        self.health.set_retention(self.keeper.reach(self.health.growing.get()));
+        let growing = self.health.growing.get();
+        self.health.set_retention(if self.saves { self.keeper.reach(growing) } else { None });
         if let Err(error) = self.keeper.compact() {
             event!(LEDGER_TROUBLE, TAPKEEP_REASON = %error, "{error}");
         }
