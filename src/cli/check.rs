@@ -121,7 +121,7 @@ fn of_configured(loaded: &Loaded, tests_disk: bool) -> Vec<Line> {
     let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
     let found = ServiceState::find(&config.service.runtime_dir, &place.path);
     let hidden = found.as_ref().err().map(|error| service::hidden(&config.service.runtime_dir, error));
-    let state = found.ok().flatten().filter(|state| state.is_fresh(up_ms));
+    let state = found.ok().flatten().filter(|state| is_running(state, up_ms));
     let state = state.as_ref();
     let mut lines = vec![configuration(loaded)];
     lines.extend(port::lines(&config.capture, state));
@@ -129,6 +129,13 @@ fn of_configured(loaded: &Loaded, tests_disk: bool) -> Vec<Line> {
     lines.extend(machine::lines());
     lines.extend(hidden.unwrap_or_else(|| service::lines(state, &Who::caller())));
     lines
+}
+
+/// Whether the service that told this still runs. One whose process is hidden from the caller tells it anew each second.
+fn is_running(state: &ServiceState, up_ms: u64) -> bool {
+    const ANEW_MS: u64 = 2_000;
+    let is_there = || Path::new("/proc").join(state.pid.to_string()).exists();
+    state.is_fresh(up_ms) && (up_ms - state.updated_up_ms <= ANEW_MS || is_there())
 }
 
 fn configuration(loaded: &Loaded) -> Line {
@@ -164,4 +171,17 @@ fn of_place(config: &Config, place: &DataDir, state: Option<&ServiceState>, test
 fn nearest(dir: &Path) -> &Path {
     let above = dir.ancestors().find(|dir| dir.is_dir());
     above.unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_was_killed_is_not_taken_for_running() {
+        let state = |pid| ServiceState { pid, updated_up_ms: 50_000, ..ServiceState::default() };
+        let (there, gone) = (state(std::process::id()), state(u32::MAX));
+        assert!(is_running(&there, 59_000) && is_running(&gone, 51_500));
+        assert!(!is_running(&gone, 53_000) && !is_running(&there, 61_000));
+    }
 }
