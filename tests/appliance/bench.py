@@ -135,20 +135,24 @@ class Bench:
     def names(self) -> list[str]:
         return self.sh(f"cd {DATA}/pcaps 2>/dev/null && ls || true").split()
 
-    def fetch(self, above=0) -> list[Path]:
-        """Copies of the finished captures with a higher index number, lowest first."""
-        wanted = [name for name in self.names() if name.endswith(".pcap") and index(name) > above]
-        shutil.rmtree(self.guest.work / "host/captures", ignore_errors=True)
-        if wanted:
-            self.sh(f"mkdir -p /host/captures && cd {DATA}/pcaps && cp {' '.join(wanted)} /host/captures/", 600)
-        return [self.guest.work / "host/captures" / name for name in sorted(wanted, key=index)]
+    def fetch(self, names: list[str]) -> list[Path]:
+        """Copies of these captures, lowest index number first."""
+        copies = self.guest.work / "host/captures"
+        shutil.rmtree(copies, ignore_errors=True)
+        if names:
+            self.sh(f"mkdir -p /host/captures && cd {DATA}/pcaps && cp {' '.join(names)} /host/captures/", 600)
+        return [copies / name for name in sorted(names, key=index)]
+
+    def finished(self, above=0) -> list[str]:
+        """The names of finished captures with a higher index number."""
+        return [name for name in self.names() if name.endswith(".pcap") and index(name) > above]
 
     def highest(self) -> int:
         return max(map(index, self.names()), default=0)
 
     def kept(self, above=0) -> list[int]:
         """The numbers of all frames in finished captures of higher index numbers, in the order of the files."""
-        return [number for path in self.fetch(above) for number in frames.numbers(path)]
+        return [number for path in self.fetch(self.finished(above)) for number in frames.numbers(path)]
 
     def must_hold_exactly(self, sent: range, above: int):
         kept = self.kept(above)

@@ -30,9 +30,8 @@ class Card:
 
     def __init__(self, path: Path, filesystem: str):
         self.path, self.filesystem = path, filesystem
-        # Bytes that Tapkeep called safe, by final name; frames sent in each boot since the last look; files looked at, and their packets.
-        self.claims, self.boots, self.known = {}, [], {}
-        self.highest = 0
+        # Bytes that Tapkeep called safe, by final name; frames sent in each boot since the last look; names seen, and those compared.
+        self.claims, self.boots, self.seen, self.compared = {}, [], set(), set()
         subprocess.run(["truncate", "-s", "256M", path], check=True)
         maker = {"ext4": ["mke2fs", "-q", "-F", "-t", "ext4", "-L"], "f2fs": ["mkfs.f2fs", "-q", "-f", "-l"]}[filesystem]
         subprocess.run([*maker, "tapkeep", path], check=True, stdout=subprocess.DEVNULL)
@@ -74,7 +73,7 @@ class Cuts:
         bench = self.boot(card)
         try:
             sender = bench.begin_to_send(RATE)
-            early = card.boots and self.random.random() < 0.25
+            early = bool(card.boots) and self.random.random() < 0.25
             if early:
                 time.sleep(self.random.uniform(8, 30))
             else:
@@ -89,7 +88,7 @@ class Cuts:
         syncs, seals = card.claim(bench)
         for key, value in (("cuts", 1), ("syncs", syncs), ("seals", seals)):
             self.sums[key] += value
-        self.report.say(f"        | {after:.1f} s after power came on{' , salvage perhaps under way' if early else ''}: {syncs} syncs and {seals} seals claimed")
+        self.report.say(f"        | {after:.1f} s after power came on{', perhaps while mending' if early else ''}: {syncs} syncs and {seals} seals claimed")
 
     def look(self, bench: Bench, card: Card):
         """Waits until everything is mended, and compares all that has come since the last look."""
@@ -104,14 +103,12 @@ class Cuts:
         rows = {row["name"]: row for row in listing["files"] if row["kind"] == "capture"}
         growing = [name for name in bench.names() if name.endswith(".part")]
         assert len(growing) <= 1 and "damaged" not in {row["state"] for row in rows.values()}, (growing, listing)
+        names = [name.removesuffix(".part") for name in rows]
+        assert len(set(map(index, names))) == len(names) and names == sorted(names, key=index), names
+        new, highest = set(names) - card.seen, max(map(index, card.seen), default=0)
+        assert all(index(name) > highest for name in new), f"behind {highest}: {new}"
+        card.seen |= new
         self.compare(bench, card, rows)
-        numbers = [row["index"] for row in rows.values()]
-        assert len(set(numbers)) == len(numbers) and numbers == sorted(numbers), numbers
-        assert all(row["index"] > card.highest for name, row in rows.items() if name.removesuffix(".part") not in card.known), numbers
-        for name, row in rows.items():
-            if row["state"] in ("sealed", "salvaged"):
-                card.known.setdefault(name, row["packets"])
-        card.highest = max(numbers, default=0)
 
     def compare(self, bench: Bench, card: Card, rows: dict[str, dict]):
         """The finished files that are new since the last look, with what was sent and what was claimed."""
@@ -120,22 +117,22 @@ class Cuts:
             gone = rows.get(name, {}).get("state") == "evicted"
             assert gone or int(sizes.get(name, 0)) >= claimed, f"{name}: {claimed} bytes were synced, {sizes.get(name)} are there"
         card.claims.clear()
+        finished = [name for name, row in rows.items() if row["state"] in ("sealed", "salvaged") and name not in card.compared]
         kept = []
-        for path in bench.fetch(card.highest):
+        for path in bench.fetch(finished):
             found = frames.numbers(path)
             row = rows[path.name]
             assert row["packets"] == len(found) and row["size"] == path.stat().st_size, (row, len(found))
-            # What this boot has sealed so far is looked at the next time.
-            if found[-1] < bench.next:
-                kept += found
+            kept += found
             self.sums["salvaged"] += row["state"] == "salvaged"
+        card.compared.update(finished)
+        assert kept == sorted(set(kept)), "a frame is there twice, or not in order"
         for sent in card.boots:
             mine = [number for number in kept if number in sent]
             assert mine == list(range(mine[0], mine[-1] + 1)) if mine else True, f"a hole: {difference(range(mine[0], mine[-1] + 1), mine)}"
             if mine:
                 self.sums["seconds"] = max(self.sums["seconds"], (sent.stop - 1 - mine[-1]) / RATE)
                 self.report.say(f"        | kept {ranges(mine)}; {(sent.stop - 1 - mine[-1]) / RATE:.1f} s lost")
-        assert all(any(number in sent for sent in card.boots) for number in (kept[0], kept[-1])) if kept else True, "frames of no boot"
         self.sums["packets"] += len(kept)
         card.boots.clear()
 

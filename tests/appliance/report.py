@@ -14,8 +14,8 @@ class Report:
         for line in text.splitlines():
             print(f"{time.monotonic() - self.begun:7.1f}  {line}", flush=True)
 
-    def check(self, words: str, check, *arguments):
-        """Runs one check: any exception is its failure."""
+    def check(self, words: str, check, *arguments) -> bool:
+        """Runs one check: any exception is its failure; whether it passed."""
         begun = time.monotonic()
         try:
             check(*arguments)
@@ -23,9 +23,10 @@ class Report:
             self.failed.append(words)
             where = "".join(traceback.format_tb(failure.__traceback__)[-1:]).strip()
             self.say(f"FAILED  {words}: {failure or type(failure).__name__}\n{where}")
-        else:
-            self.passed += 1
-            self.say(f"ok      {words} ({time.monotonic() - begun:.1f} s)")
+            return False
+        self.passed += 1
+        self.say(f"ok      {words} ({time.monotonic() - begun:.1f} s)")
+        return True
 
     def figure(self, name: str, value: str):
         self.figures.append((name, value))

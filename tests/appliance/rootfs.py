@@ -18,7 +18,7 @@ from pathlib import Path
 OVERLAY = Path(__file__).with_name("guest")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PACKAGES = """usr-is-merged base-files base-passwd bash coreutils dash dbus debianutils diffutils dmsetup dpkg e2fsprogs ethtool f2fs-tools findutils
-grep gzip hostname init-system-helpers iproute2 kmod libc-bin login mawk mount ncurses-base passwd perl-base procps sed strace systemd
+grep gzip hostname init-system-helpers iproute2 kmod libc-bin login mawk mount ncurses-base passwd perl-base procps sed systemd
 systemd-sysv tar udev util-linux""".split()
 INITRD_MODULES = "virtio_mmio virtio_blk ext4".split()
 MODULES = INITRD_MODULES + "virtio_net virtio_console virtio-rng 9p 9pnet_virtio f2fs dm-mod dm-flakey rtc-pl031 autofs4".split()

@@ -39,7 +39,7 @@ def starts(bench: Bench):
     took = (int(shown["ActiveEnterTimestampMonotonic"]) - int(shown["ExecMainStartTimestampMonotonic"])) / 1e6
     bench.report.figure("service start to READY", f"{took:.2f} s")
     bench.stop()
-    first = frames.records(bench.fetch(above)[0])[0]
+    first = frames.records(bench.fetch(bench.finished(above))[0])[0]
     begun = [entry for entry in bench.journal(mark) if entry.get("MESSAGE_ID") == STARTING][-1]
     bench.report.figure("service start to first captured packet", f"{first.time - int(begun['__REALTIME_TIMESTAMP']) / 1e6:.2f} s")
     kept = bench.kept(above)
@@ -62,7 +62,7 @@ def counts_exactly(bench: Bench):
     new = [row for row in bench.listed()["files"] if row["kind"] == "capture" and row["index"] > above]
     assert all(row["state"] == "sealed" for row in new) and sum(row["packets"] for row in new) == len(sent), new
     written = bench.device_bytes(bench.disk) - before
-    kept = sum(path.stat().st_size for path in bench.fetch(above))
+    kept = sum(path.stat().st_size for path in bench.fetch(bench.finished(above)))
     bench.report.figure("device bytes per byte kept", f"{written / kept:.3f} (1.5 MB/s for 20 s, start and stop included)")
 
 
@@ -110,7 +110,7 @@ def reloads(bench: Bench):
     sender = bench.begin_to_send(200)
     with bench.setting("rotation_interval", '"2s"'):
         bench.sh(f"systemctl reload {UNIT}")
-        bench.guest.until("a file is sealed by the new interval", f"[ $(ls {DATA}/pcaps | grep -c 'pcap$') -gt {len(finished(bench)) + 1} ]", 60)
+        bench.guest.until("a file is sealed by the new interval", f"[ $(ls {DATA}/pcaps | grep -c 'pcap$') -gt {len(bench.finished()) + 1} ]", 60)
         with bench.setting("rotation_interval", '"2 parsecs"'):
             bench.guest.try_sh(f"systemctl reload {UNIT}")
             time.sleep(2)
@@ -121,10 +121,6 @@ def reloads(bench: Bench):
     bench.must_tell(mark, "reloaded", "reload_refused")
     bench.stop()
     bench.must_hold_exactly(sent, above)
-
-
-def finished(bench: Bench) -> list[str]:
-    return [name for name in bench.names() if name.endswith(".pcap")]
 
 
 def keeps_up(bench: Bench):
