@@ -1,5 +1,6 @@
 """The guest with Tapkeep's service in it, and what every check does with them."""
 
+import collections
 import contextlib
 import json
 import re
@@ -121,11 +122,9 @@ class Bench:
 
     def quote(self, mark: int):
         """Shows what it, or systemd about it, said since then, as an operator reads it."""
-        shown = [entry for entry in self.journal(mark) if int(entry.get("PRIORITY", 6)) <= 5]
-        for entry in shown[:12]:
-            self.report.say(f"        | <{entry.get('PRIORITY')}> {text(entry)}")
-        if len(shown) > 12:
-            self.report.say(f"        | … and {len(shown) - 12} more")
+        lines = (f"<{entry['PRIORITY']}> {text(entry)}" for entry in self.journal(mark) if int(entry.get("PRIORITY", 6)) <= 5)
+        for line, times in collections.Counter(lines).items():
+            self.report.say(f"        | {line}" + (f" (×{times})" if times > 1 else ""))
 
     # The files
 
