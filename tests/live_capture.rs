@@ -12,9 +12,9 @@ use support::net::Pace;
 use support::pcap::{
     Packet, assert_same_packets, capinfos_count, frame, mix, tcpdump_packets, tshark_packets, write_pcap,
 };
-use support::process::{PATIENCE, Signal, must, wait_until};
+use support::process::{PATIENCE, Signal, must, run, wait_until};
 use support::recorded::{growing, number, packets, sealed, visible, visible_packets, wait_for_packets};
-use support::service::Service;
+use support::service::{Service, ask};
 use support::stage::Stage;
 
 /// What an order to stop may take on a busy machine; a service that hangs takes for ever.
@@ -292,6 +292,23 @@ fn a_capture_file_is_replayed_once_instead() {
     let said = String::from_utf8(service.process.stdout()).unwrap();
     assert!(said.contains("replayed 2,000 packets"), "{said}");
     assert_eq!(packets(&sealed(&stage.data_dir())), mix(0, 2_000));
+}
+
+#[test]
+fn what_the_kernel_shows_twice_is_no_loss() {
+    let Some(stage) = Stage::new(&["python3"]) else { return };
+    must("ip", &["-n", stage.net.namespace(), "link", "set", "lo", "up"]);
+    let service = stage.start(stage.setup().variable("NETWORK_INTERFACE", "lo"));
+    let send = "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('127.0.0.1', 4444))
+for n in range(300): s.sendto(bytes(100), ('127.0.0.1', 4444))";
+    run(stage.net.tap_command("python3").args(["-c", send])).ok();
+    wait_for_packets(&stage.data_dir(), 300);
+    let ended = service.stop().ok();
+    assert!(!ended.stderr.contains("WARN"), "{}", ended.stderr);
+    let list = ask(&stage.data_dir(), &["list", "--json", "--kind", "capture"]).ok().json();
+    assert_eq!((&list["files"][0]["packets"], &list["losses"]["kernel"]), (&300.into(), &0.into()));
 }
 
 #[test]

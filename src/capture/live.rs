@@ -10,7 +10,7 @@ use pcap::{Active, Capture, Stat};
 
 use super::filter::{Filter, FilterError, link_type};
 use crate::packet::{Frame, LinkType, Precision};
-use crate::sys::link::{Link, link};
+use crate::sys::link::{Link, is_loopback, link};
 use crate::sys::wake::{Waker, wait};
 
 /// What to capture.
@@ -323,6 +323,8 @@ struct Handle {
     arrived: u64,
     /// Packets that were taken out of it.
     taken: u64,
+    /// Whether libpcap throws packets away that the kernel shows twice; then nobody knows how many are still to be taken.
+    is_loopback: bool,
     /// Not told yet.
     dropped: Dropped,
 }
@@ -355,7 +357,8 @@ impl Handle {
             // What came before the filter libpcap may throw away.
             last.received = capture.stats()?.received;
         }
-        Ok(Self { capture, filter, link, index, last, arrived: 0, taken: 0, dropped })
+        let is_loopback = is_loopback(name);
+        Ok(Self { capture, filter, link, index, last, arrived: 0, taken: 0, is_loopback, dropped })
     }
 
     /// Hands what the ring holds, a bounded number, to `sink`.
@@ -387,7 +390,7 @@ impl Handle {
                 std::thread::sleep(DRAIN_STEP);
             }
         }
-        arrived.saturating_sub(self.taken)
+        if self.is_loopback { 0 } else { arrived.saturating_sub(self.taken) }
     }
 
     /// Reads the kernel's 32-bit counters, widened by their differences.

@@ -48,6 +48,13 @@ pub fn link(name: &str) -> io::Result<Link> {
     Ok(Link::Up(index))
 }
 
+/// Whether packets to this machine itself pass, each of which the kernel shows twice, going out and coming in.
+pub fn is_loopback(name: &str) -> bool {
+    const ARPHRD_LOOPBACK: &str = "772";
+    let kind = || std::fs::read_to_string(format!("/sys/class/net/{name}/type"));
+    name == ALL || kind().is_ok_and(|kind| kind.trim() == ARPHRD_LOOPBACK)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +63,6 @@ mod tests {
     fn the_loopback_is_up_and_a_strange_name_is_absent() {
         assert!(matches!(link("lo").unwrap(), Link::Up(_) | Link::Down));
         assert_eq!(link("no-such-if0").unwrap(), Link::Absent);
+        assert!(is_loopback("lo") && is_loopback("any") && !is_loopback("no-such-if0"));
     }
 }
