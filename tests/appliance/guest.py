@@ -30,7 +30,7 @@ class GuestError(Exception):
 
 
 class Guest:
-    def __init__(self, root: Path, work: Path, image: Path, *, disks=(), read_only=False, rtc="utc"):
+    def __init__(self, root: Path, work: Path, image: Path, *, disks=(), read_only=False):
         self.work, self.numbers, self.journal = work, itertools.count(1), Journal()
         (work / "host").mkdir(parents=True, exist_ok=True)
         for name in ("agent", "journal", "monitor", "tap"):
@@ -41,17 +41,17 @@ class Guest:
         self.begun = time.monotonic()
         with open(work / "qemu.log", "w") as log:
             self.process = subprocess.Popen(
-                self.command(root, image, disks, read_only, rtc), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.command(root, image, disks, read_only), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=die_with_parent)
         wire.settimeout(30)
         self.wire = wire.accept()[0]
         self.agent, self.buffer = connect(work / "agent"), b""
         threading.Thread(target=self.journal.read, args=(connect(work / "journal"),), daemon=True).start()
 
-    def command(self, root, image, disks, read_only, rtc):
+    def command(self, root, image, disks, read_only):
         work = self.work
         command = ["qemu-system-aarch64", "-machine", "virt,gic-version=3", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024",
-                   "-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot", "-display", "none", "-rtc", f"base={rtc}",
+                   "-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot", "-display", "none",
                    "-kernel", root / "Image", "-initrd", root / "initrd",
                    "-append", f"{ROOT} {READ_ONLY if read_only else WRITABLE}", "-serial", f"file:{work}/console",
                    "-object", "rng-random,filename=/dev/urandom,id=random", "-device", "virtio-rng-device,rng=random",

@@ -60,8 +60,13 @@ class Cuts:
             self.report.check(f"power cut {number + 1} ({card.filesystem})", self.cut, card)
         for card in self.cards[:cuts]:
             self.report.check(f"everything is well at the end ({card.filesystem})", self.end, card)
+        self.report.check("the cuts put something to the test", self.weigh)
         self.report.figure("power cuts", "{cuts}; {syncs} syncs and {seals} seals claimed, all kept; {salvaged} files salvaged; {packets} packets "
                            "compared; at most {seconds:.1f} s of packets lost".format(**self.sums))
+
+    def weigh(self):
+        sums = self.sums
+        assert sums["syncs"] + sums["seals"] >= sums["cuts"] and sums["salvaged"] * 2 >= sums["cuts"] and sums["packets"], sums
 
     def boot(self, card: Card) -> Bench:
         guest = Guest(self.root, self.work, self.image, disks=(card.path, self.journal), read_only=True)
@@ -90,8 +95,8 @@ class Cuts:
             self.sums[key] += value
         self.report.say(f"        | {after:.1f} s after power came on{', perhaps while mending' if early else ''}: {syncs} syncs and {seals} seals claimed")
 
-    def look(self, bench: Bench, card: Card):
-        """Waits until everything is mended, and compares all that has come since the last look."""
+    def wait_mended(self, bench: Bench):
+        """Until the service runs, by itself, and salvage has ended."""
         bench.guest.wait_ready()
         bench.guest.until("the service runs by itself", "systemctl is-active tapkeep", 120)
         bench.wait_capturing()
@@ -99,6 +104,10 @@ class Cuts:
         failed = bench.sh("systemctl --failed --no-legend --plain")
         assert not failed, failed
         assert bench.guest.try_sh("touch /nobody")[0], "the root file system is not read-only"
+
+    def look(self, bench: Bench, card: Card):
+        """At all that has come since the last look: the list, the index numbers, what was claimed, every packet."""
+        self.wait_mended(bench)
         listing = bench.listed("--all")
         rows = {row["name"]: row for row in listing["files"] if row["kind"] == "capture"}
         growing = [name for name in bench.names() if name.endswith(".part")]
@@ -137,11 +146,13 @@ class Cuts:
         card.boots.clear()
 
     def end(self, card: Card):
-        """The list of the index, of the files alone, and of an index made anew are one."""
+        """Every packet on the disk is still what was injected; the list of the index, of the files alone, and of an index made anew are one."""
         bench = self.boot(card)
         try:
             self.look(bench, card)
             bench.stop()
+            kept = bench.kept()
+            assert kept == sorted(set(kept)), "a frame is there twice, or not in order"
             told = bench.listed("--all")
             bench.sh(f"rm {DATA}/index.sqlite3*")
             alone = bench.listed("--all")
