@@ -26,13 +26,14 @@ pub const MAX_FILE: u64 = 1 << 20;
 const MAX_SYNTAX_ERRORS: usize = 4;
 
 /// Every `TAPKEEP_…` variable must be a key, except those of the project's own tests.
-const NOT_KEYS: [&str; 8] = [
+const NOT_KEYS: [&str; 9] = [
     "TAPKEEP_AGREEMENT",
     "TAPKEEP_CORPORA",
     "TAPKEEP_CRASH_SEEDS",
     "TAPKEEP_TEST_BOMB",
     "TAPKEEP_TEST_INDEX",
     "TAPKEEP_TEST_REQUIRE",
+    "TAPKEEP_TEST_RUNNER",
     "TAPKEEP_TEST_SEED",
     "TAPKEEP_UPDATE_SNAPSHOTS",
 ];
