@@ -113,12 +113,13 @@ class Bench:
         """The entries that Tapkeep itself wrote."""
         return [entry for entry in self.journal(mark) if entry.get("_COMM") == "tapkeep" or entry.get("SYSLOG_IDENTIFIER") == "tapkeep"]
 
-    def must_tell(self, mark: int, *events: str):
-        """Of all these events it has told since then, each with its id; what it said of notice and graver is shown."""
+    def must_tell(self, mark: int, *events: str) -> set[str]:
+        """All these events it has told since then, each with its id; returns all that it told, and shows those of notice and graver."""
         time.sleep(1)
         self.quote(mark)
-        told = {entry.get("TAPKEEP_EVENT") for entry in self.journal(mark) if entry.get("MESSAGE_ID")}
-        assert told >= set(events), f"told is {sorted(told - {None})}, not {sorted(set(events) - told)}"
+        told = {entry["TAPKEEP_EVENT"] for entry in self.own(mark) if entry.get("MESSAGE_ID") and entry.get("TAPKEEP_EVENT")}
+        assert told >= set(events), f"told is {sorted(told)}, not {sorted(set(events) - told)}"
+        return told
 
     def quote(self, mark: int):
         """Shows what it, or systemd about it, said since then, as an operator reads it."""

@@ -52,6 +52,8 @@ class Cuts:
         self.journal = work / "journal.img"
         subprocess.run(["truncate", "-s", "64M", self.journal], check=True)
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "journal", self.journal], check=True)
+        # Seconds from power on until the last cut was mended, the last time.
+        self.mending = 30.0
         self.next, self.sums = 1 << 24, dict.fromkeys(("cuts", "syncs", "seals", "salvaged", "packets", "seconds"), 0)
 
     def run(self, cuts: int):
@@ -80,7 +82,7 @@ class Cuts:
             sender = bench.begin_to_send(RATE)
             early = bool(card.boots) and self.random.random() < 0.25
             if early:
-                time.sleep(self.random.uniform(8, 30))
+                time.sleep(self.random.uniform(0.4, 1.2) * self.mending)
             else:
                 self.look(bench, card)
                 time.sleep(self.random.uniform(2, 14))
@@ -93,7 +95,8 @@ class Cuts:
         syncs, seals = card.claim(bench)
         for key, value in (("cuts", 1), ("syncs", syncs), ("seals", seals)):
             self.sums[key] += value
-        self.report.say(f"        | {after:.1f} s after power came on{', perhaps while mending' if early else ''}: {syncs} syncs and {seals} seals claimed")
+        moment = f"{after:.1f} s after power came on{', perhaps while mending' if early else ''}"
+        self.report.say(f"        | {moment}: {syncs} syncs and {seals} seals claimed")
 
     def wait_mended(self, bench: Bench):
         """Until the service runs, by itself, and salvage has ended."""
@@ -108,6 +111,7 @@ class Cuts:
     def look(self, bench: Bench, card: Card):
         """At all that has come since the last look: the list, the index numbers, what was claimed, every packet."""
         self.wait_mended(bench)
+        self.mending = time.monotonic() - bench.guest.begun
         listing = bench.listed("--all")
         rows = {row["name"]: row for row in listing["files"] if row["kind"] == "capture"}
         growing = [name for name in bench.names() if name.endswith(".part")]
