@@ -93,13 +93,13 @@ class Bench:
     def setting(self, key: str, value: str):
         """A setting for the time of a check."""
         self.sh(f"cp {CONFIG} /run/before.toml")
-        self.set(key, value)
+        self.configure(key, value)
         try:
             yield
         finally:
             self.sh(f"cat /run/before.toml >{CONFIG}")
 
-    def set(self, key: str, value: str):
+    def configure(self, key: str, value: str):
         """A key of the configuration file, which holds each of them once, commented out or not."""
         self.sh(f"""sed -i -E 's|^(# )?{key} = .*|{key} = {value}|' {CONFIG} && grep -q '^{key} = ' {CONFIG}""")
 

@@ -29,7 +29,7 @@ def installs(bench: Bench):
 
 
 def starts(bench: Bench):
-    bench.set("interface", '"eth1"')
+    bench.configure("interface", '"eth1"')
     mark, above = bench.mark(), bench.highest()
     sender = bench.begin_to_send(500)
     bench.restart()
