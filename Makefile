@@ -23,10 +23,11 @@ VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 # What is tested as a board's program under qemu-user: the store, crash and fault stories, formats, decoding, flows, detectors and
 # the whole command line. Not what captures (qemu-user has no packet sockets), nor what measures or traces the process. Of the chosen
 # ones are left out: what runs itself again as another process (an emulated program cannot), what asks a card for its offloads
-# (qemu-user does not pass that on), and what bounds a time.
+# (qemu-user does not pass that on), and what bounds a time or runs hundreds of programs within one.
 EMULATED := --lib --test crash --test faults --test store --test format --test detect --test flow_files --test flows \
             --test flows_cli --test cli --test replay --test import --test summary
-NOT_EMULATED := a_gzip_bomb_grows_no_memory a_group_member_reads_while_it_runs the_loopback_has_offloads hostile_files_cost_little
+NOT_EMULATED := a_gzip_bomb_grows_no_memory a_group_member_reads_while_it_runs the_loopback_has_offloads hostile_files_cost_little \
+                damaged_files_do_no_harm hostile_files_do_no_harm
 DEB_ARCH ?= all
 DEB_DIR  := $(TARGET)/deb$(if $(filter-out release,$(PROFILE)),/$(PROFILE))
 DEBS     := $(if $(filter all,$(DEB_ARCH)),amd64 $(BOARDS),$(DEB_ARCH))
