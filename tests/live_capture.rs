@@ -215,7 +215,7 @@ fn a_second_service_is_refused_and_the_first_goes_on() {
     assert!(words.contains("in use by another tapkeep"), "{words}");
     stage.send(&mix(0, 100), Pace::Top);
     wait_for_packets(&stage.data_dir(), 100);
-    assert_eq!(service.ask(&["status"]).code, Some(0));
+    wait_until("the index to follow", || service.ask(&["status"]).code == Some(0));
     assert_eq!(service.stop().code, Some(0));
     assert_same_packets(&packets(&sealed(&stage.data_dir())), &mix(0, 100));
 }
