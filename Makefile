@@ -99,6 +99,7 @@ lint: ## Check form, clippy, documentation, scripts, units, licences and Rust ve
 	shellcheck $(SHELLS)
 	python3 -c 'import sys; [compile(open(f).read(), f, "exec") for f in sys.argv[1:]]' $(PYTHONS)
 	scripts/check-dependencies
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	scripts/check-units
 
 audit: ## Check dependencies for known vulnerabilities (wants cargo-deny and the network)

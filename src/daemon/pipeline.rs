@@ -248,7 +248,8 @@ impl Pipeline {
             &data.entries,
             plan.limits,
             plan.rotation.size,
-        )?;
+        )
+        .map_err(|error| of_doing(&format!("look through {}", data.layout.root().display()), &error))?;
         keeper.set_flow_limits(plan.flow_limits);
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
@@ -371,9 +372,15 @@ impl Pipeline {
     }
 
     fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(Builder::new().name(name.to_owned()).spawn(work)?);
+        let thread = Builder::new().name(name.to_owned()).spawn(work);
+        self.threads.push(thread.map_err(|error| of_doing(&format!("start the {name} thread"), &error))?);
         Ok(())
     }
+}
+
+/// The error, told with what it kept from being done.
+fn of_doing(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// The receiving end for a feeder's parcels.

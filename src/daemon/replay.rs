@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::feed::Feeder;
 use super::health::Health;
@@ -64,7 +64,7 @@ pub fn replay(
     let data = DataDirectory::lock(data_dir)?.open(Some(names.join(" ")), plan.save)?;
     let health = Arc::new(Health::default());
     let (feeder, intake) = Pipeline::feeder(&plan, &health, Arc::new(RealClock));
-    let pipeline = Pipeline::start(plan, &data, intake, Arc::clone(&health)).context("start a thread")?;
+    let pipeline = Pipeline::start(plan, &data, intake, Arc::clone(&health))?;
     let total = opened.iter().map(|(size, _)| *size).sum();
     let mut source = Source { feeder, take, progress, at: Progress { done: 0, total }, stop, warn };
     let mut result = Ok(());

@@ -67,8 +67,7 @@ pub fn run(service: &Service, reload: &Reload<'_>, describe: &Describe<'_>) -> a
         }
     };
     tell_start(service, &data);
-    let mut pipeline =
-        Pipeline::start(service.plan.clone(), &data, intake, health).context("start a thread")?;
+    let mut pipeline = Pipeline::start(service.plan.clone(), &data, intake, health)?;
     let mut watch = Watch::new(service, &data, &pipeline, describe);
     let mut stopping = false;
     while !capture.is_finished() || !pipeline.is_finished() {
