@@ -1,11 +1,11 @@
 //! The threads behind the source, wired: recorder, sealer, keeper, index. The same for a live port and for a replay.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
+use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::analyst::{self, AnalystLoop};
@@ -122,7 +122,12 @@ impl Pipeline {
     }
 
     /// Starts the threads.
-    pub fn start(plan: Plan, data: &DataDirectory, intake: Intake, health: Arc<Health>) -> io::Result<Self> {
+    pub fn start(
+        plan: Plan,
+        data: &DataDirectory,
+        intake: Intake,
+        health: Arc<Health>,
+    ) -> anyhow::Result<Self> {
         let plan = plan.fitting(data);
         health.index_stale.store(true, Ordering::Relaxed);
         let (stop, abandon) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -218,7 +223,7 @@ impl Pipeline {
         sound
     }
 
-    fn start_index(&mut self, plan: &Plan, data: &DataDirectory) -> io::Result<Sender<index::Update>> {
+    fn start_index(&mut self, plan: &Plan, data: &DataDirectory) -> anyhow::Result<Sender<index::Update>> {
         let (sender, updates) = bounded(BACKLOG);
         let setup = IndexLoop {
             index: IndexWriter::new(&data.layout.index()),
@@ -239,7 +244,7 @@ impl Pipeline {
         messages: Receiver<Message>,
         index: Sender<index::Update>,
         readable: Sender<()>,
-    ) -> io::Result<()> {
+    ) -> anyhow::Result<()> {
         let mut keeper = Keeper::new(
             Arc::clone(&data.fs),
             data.layout.clone(),
@@ -249,7 +254,7 @@ impl Pipeline {
             plan.limits,
             plan.rotation.size,
         )
-        .map_err(|error| of_doing(&format!("look through {}", data.layout.root().display()), &error))?;
+        .with_context(|| format!("look through {}", data.layout.root().display()))?;
         keeper.set_flow_limits(plan.flow_limits);
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
@@ -277,7 +282,7 @@ impl Pipeline {
         salvaged: Receiver<()>,
         keeper: Sender<Message>,
         index: Sender<index::Update>,
-    ) -> io::Result<()> {
+    ) -> anyhow::Result<()> {
         let resume = Resume {
             fs: Arc::clone(&data.fs),
             layout: data.layout.clone(),
@@ -342,7 +347,7 @@ impl Pipeline {
         analyst: Handover,
         rotation: Slot<Rotation>,
         keeper: Sender<Message>,
-    ) -> io::Result<()> {
+    ) -> anyhow::Result<()> {
         let (jobs, jobs_to_do) = bounded(MAX_JOBS);
         let (done, sealed) = bounded(MAX_JOBS);
         let recorder = plan.save.then(|| {
@@ -371,16 +376,11 @@ impl Pipeline {
         self.spawn("recorder", move || record::record(setup, &intake.parcels, &sealed))
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
         let thread = Builder::new().name(name.to_owned()).spawn(work);
-        self.threads.push(thread.map_err(|error| of_doing(&format!("start the {name} thread"), &error))?);
+        self.threads.push(thread.with_context(|| format!("start the {name} thread"))?);
         Ok(())
     }
-}
-
-/// The error, told with what it kept from being done.
-fn of_doing(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// The receiving end for a feeder's parcels.
