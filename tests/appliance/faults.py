@@ -170,6 +170,7 @@ def restarts_what_is_stuck(bench: Bench, thread: str):
     task = bench.sh(f"grep -l '^{thread}' /proc/{pid}/task/*/comm | cut -d/ -f5 | head -1")
     assert task, f"no thread {thread}"
     sender = bench.begin_to_send(100)
+    bench.wait_status("a file grows", lambda service: service["recording"] is not None)
     begun = time.monotonic()
     bench.sh(f"setsid /host/hold {task} >/run/hold 2>&1 & sleep 2; cat /proc/{task}/wchan | grep -q ptrace")
     limit = 60 + 45 + 30
