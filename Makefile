@@ -27,7 +27,7 @@ VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 EMULATED := --lib --test crash --test faults --test store --test format --test detect --test flow_files --test flows \
             --test flows_cli --test cli --test replay --test import --test summary
 NOT_EMULATED := a_gzip_bomb_grows_no_memory a_group_member_reads_while_it_runs the_loopback_has_offloads hostile_files_cost_little \
-                damaged_files_do_no_harm hostile_files_do_no_harm
+                damaged_files_do_no_harm hostile_files_do_no_harm a_panic_is_told_on_a_terminal_as_it_was
 DEB_ARCH ?= all
 DEB_DIR  := $(TARGET)/deb$(if $(filter-out release,$(PROFILE)),/$(PROFILE))
 DEBS     := $(if $(filter all,$(DEB_ARCH)),amd64 $(BOARDS),$(DEB_ARCH))
@@ -61,20 +61,25 @@ cross-packages:
 
 deb: $(DEBS:%=deb-%) ## Make Debian packages: target/deb (DEB_ARCH=all, amd64, arm64 or armhf; PROFILE=quick to try)
 
-deb-%: cross-%
+deb-%: cross-% manual
 	packaging/deb/build $* $(PROFILE)
 
 appliance-test: deb-arm64 ## Boot the package on an emulated ARM board, check it, cut its power (CUTS=2: 12 minutes; CUTS=20)
 	@$(NEED) appliance
 	tests/appliance/run --deb $(DEB_DIR)/tapkeep_$(VERSION)-1_arm64.deb --cuts $(CUTS) --work $(TARGET)/appliance
 
+manual: ## Write manual pages and completions for bash, zsh and fish: target/manual
+	@$(NEED) rust build
+	$(CARGO) run --quiet --locked --example manual -- $(TARGET)/manual
+
 demo: build ## Record a live wire (as root) or replay a capture, and show what one can do with it
 	@$(NEED) demo
 	@scripts/demo $(BIN)
 
+# What a script starts in its background ignores SIGINT, and so would all that the tests interrupt.
 test: ## Run every test: units, properties, crashes, live capture (as root), documentation, the demo
 	@$(NEED) rust build test demo
-	$(CARGO) test --locked
+	env --default-signal=INT,HUP $(CARGO) test --locked
 	scripts/demo $(TARGET)/debug/tapkeep
 
 test-cross: $(BOARDS:%=emulated-%) ## Run what needs no capture as ARM programs, under qemu-user (minutes)
@@ -148,7 +153,7 @@ container-test: ## Build the container image, run it as docker-compose.yml says,
 doc: ## Build the documentation of the source: target/doc/tapkeep/index.html
 	$(CARGO) doc --locked --no-deps --document-private-items
 
-install: ## Install program, units and sample configuration (PREFIX=/usr/local SYSCONF=/etc DESTDIR=)
+install: ## Install program, units, sample configuration, the manual if it is made (PREFIX=/usr/local SYSCONF=/etc DESTDIR=)
 	@test -x $(BIN) || { echo 'nothing to install: run "make build" first' >&2; exit 1; }
 	install -D -m 0755 -s $(BIN) $(DESTDIR)$(PREFIX)/bin/tapkeep
 	install -D -m 0644 config/tapkeep.toml $(DESTDIR)$(PREFIX)/share/tapkeep/tapkeep.toml
@@ -159,10 +164,17 @@ install: ## Install program, units and sample configuration (PREFIX=/usr/local S
 	@test -e $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml || \
 	  install -D -m 0644 config/tapkeep.toml $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml
 	install -D -m 0644 systemd/tapkeep.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/tapkeep.catalog
+	@if test -d $(TARGET)/manual; then \
+	  install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(TARGET)/manual/*.1; \
+	  install -D -m 0644 $(TARGET)/manual/tapkeep.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tapkeep; \
+	  install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(TARGET)/manual/_tapkeep; \
+	  install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(TARGET)/manual/tapkeep.fish; fi
 	@echo 'installed; settings: $(DESTDIR)$(SYSCONF)/tapkeep/tapkeep.toml (left alone if it was there)'
 
 uninstall: ## Remove what install installed, but for the settings and the data
 	rm -rf $(DESTDIR)$(PREFIX)/bin/tapkeep $(DESTDIR)$(PREFIX)/share/tapkeep \
+	  $(DESTDIR)$(PREFIX)/share/{man/man1/tapkeep*.1,bash-completion/completions/tapkeep,zsh/site-functions/_tapkeep} \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tapkeep.fish \
 	  $(DESTDIR)$(PREFIX)/lib/{sysusers,tmpfiles}.d/tapkeep.conf $(DESTDIR)$(PREFIX)/lib/systemd/catalog/tapkeep.catalog \
 	  $(addprefix $(DESTDIR)$(PREFIX)/lib/,$(UNITS:systemd/%=systemd/system/%))
 

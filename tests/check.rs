@@ -152,13 +152,11 @@ for call in ((38, 1, 0), (22, 2, program)):
         raise OSError(ctypes.get_errno(), 'prctl')
 os.execvp(sys.argv[1], sys.argv[1:])";
 
-/// Asks in the namespace where the service runs.
+/// Asks in the namespace where the service runs; nothing but the service tells the interface.
 fn check_beside(service: &Service, net: &Net) -> BTreeMap<String, Value> {
     let mut command = net.tap_command(TAPKEEP);
     in_clean_environment(&mut command);
-    command
-        .args(["check", "--json", "--no-disk-test", "--interface", TAP, "--data-dir"])
-        .arg(service.data_dir());
+    command.args(["check", "--json", "--no-disk-test", "--data-dir"]).arg(service.data_dir());
     lines(&run(command.env(RUNTIME_DIR, service.runtime_dir())))
 }
 
@@ -181,6 +179,7 @@ fn a_running_service_is_looked_at_and_what_a_crash_left() {
         &told,
         &[("service", "ok"), ("capture_right", "ok"), ("promiscuous", "ok"), ("hardening", "warning")],
     );
+    assert_eq!(told["interface"]["text"], "tap0, which the running service uses; none is configured");
     assert_eq!(told["promiscuous"]["text"], "on");
     assert_eq!(told["capture_right"]["text"], "the running service captures");
     assert!(

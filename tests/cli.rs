@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::clock::FakeClock;
+use support::corpora::corpora;
 use support::pcap::{Packet, Shape, frame, mix, parse_pcap, pcap_bytes, read_pcap, write_pcap};
 use support::process::{Answer, run};
 use support::require;
@@ -68,10 +69,17 @@ fn help_is_as_it_was() {
         "run",
         "replay",
         "list",
+        "protocols",
+        "endpoints",
+        "conversations",
+        "flows",
+        "suspicious",
         "extract",
+        "report",
         "hold",
         "release",
         "status",
+        "top",
         "check",
         "config",
         "config show",
@@ -100,7 +108,7 @@ fn list_is_as_it_was() {
         (&["list"][..], 0),
         (&["list", "--all"], 0),
         (&["list", "--limit", "1"], 0),
-        (&["list", "--since", "14:31:52", "--until", "14:32:00"], 3),
+        (&["list", "--since", "2024-12-31 14:31:52", "--until", "2024-12-31 14:32:00"], 3),
         (&["list", "--since", "2024-12-31 14:33:21", "--until", "2024-12-31 14:33:22"], 0),
         (&["list", "--since", "2025-01-02"], 3),
         (&["list", "--all", "--json", "--kind", "capture"], 0),
@@ -201,9 +209,9 @@ fn errors_name_operation_object_and_what_to_do() {
         ("config check", 0),
         ("list --data-dir nowhere", 0),
         ("list --data-dir nowhere --last 1h", 3),
-        ("list --data-dir data --last 1h", 3),
+        ("list --data-dir data --since 2025-02-01", 3),
         ("extract --data-dir nowhere -w out.pcap", 0),
-        ("extract --data-dir data -w out.pcap --last 1h", 3),
+        ("extract --data-dir data -w out.pcap --since 2025-02-01", 3),
         ("extract --data-dir data -w out.pcap host 10.9.9.9", 3),
         ("extract --data-dir data -w out.pcap", 0),
         ("extract --data-dir data -w no/out.pcap", 1),
@@ -217,6 +225,12 @@ fn errors_name_operation_object_and_what_to_do() {
         ("protocols cut.pcap", 4),
         ("flows cut.pcap", 4),
         ("suspicious cut.pcap", 4),
+        ("flows --data-dir data --port http", 2),
+        ("flows --data-dir data --app TLSS", 2),
+        ("flows --data-dir data --app TLS", 3),
+        ("flows --data-dir data --min-bytes 1.5MB", 2),
+        ("flows --data-dir data --min-bytes 1MB", 3),
+        ("suspicious --data-dir data --detector port-scan", 2),
         ("replay --data-dir fresh none.pcap", 1),
         ("replay --data-dir fresh text", 1),
         ("replay --data-dir fresh cut.pcap", 4),
@@ -225,14 +239,14 @@ fn errors_name_operation_object_and_what_to_do() {
         ("hold --data-dir data", 2),
         ("hold --data-dir data text", 2),
         ("hold --data-dir data capture_20241231_143052_0099.pcap", 1),
-        ("hold --data-dir data --last 1h", 3),
+        ("hold --data-dir data --since 2025-02-01", 3),
         ("hold --data-dir nowhere --last 1h", 3),
         ("hold --data-dir data OWN", 0),
         ("hold --data-dir data OWN", 0),
         ("release --data-dir data OWN", 0),
         ("release --data-dir data OWN", 0),
         ("release --data-dir data capture_20241231_143052_0099.pcap", 1),
-        ("release --data-dir data --last 1h", 3),
+        ("release --data-dir data --since 2025-02-01", 3),
         ("status --data-dir data", 2),
         ("status --config bad.toml", 3),
         ("index rebuild --data-dir nowhere", 1),
@@ -241,7 +255,8 @@ fn errors_name_operation_object_and_what_to_do() {
         ("run --config bad.toml", 2),
     ] {
         let args: Vec<_> = line.split(' ').map(|word| if word == "OWN" { &own } else { word }).collect();
-        let said = run(&mut alone(dir.path(), &args));
+        // However full the machine's own disk is.
+        let said = run(alone(dir.path(), &args).env("TAPKEEP_RETENTION_MIN_FREE", "0"));
         assert_eq!(said.code, Some(code), "tapkeep {line}: {said:?}");
         let told = format!("{}{}", said.text(), said.stderr);
         shown += &format!("$ tapkeep {line}\n{told}[{code}]\n\n");
@@ -290,6 +305,18 @@ fn json_is_valid_in_every_case() {
     assert_eq!(status, nothing);
 }
 
+#[test]
+fn the_command_of_a_finding_runs_as_printed() {
+    let Some(corpora) = corpora() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("it's data");
+    ask(&data, &["replay", corpora.join("cred-pop3.pcap").to_str().unwrap()]).ok();
+    let told = ask(&data, &["suspicious"]).ok().text();
+    let command = told.lines().find_map(|line| line.trim().strip_prefix("packets tapkeep ")).unwrap();
+    let said = shell(&data, &format!("cd / && $T {command} | head -c 24 | wc -c"));
+    assert_eq!((said.code, said.text().trim()), (Some(0), "24"), "{command}: {}", said.stderr);
+}
+
 /// Runs a shell line with `$T` as the program and `$D` as the data directory.
 fn shell(data: &Path, line: &str) -> Answer {
     let mut bash = Command::new("bash");
@@ -318,7 +345,11 @@ fn nobody_reading_is_no_failure_and_a_full_disk_is_one_error() {
     }
     let said = shell(&data, "$T extract --data-dir $D | head -c 100");
     assert_eq!((said.code, said.stderr.as_str(), said.stdout.len()), (Some(0), "", 100));
-    for line in ["$T extract --data-dir $D >/dev/full", "$T list --data-dir $D >/dev/full"] {
+    for line in [
+        "$T extract --data-dir $D >/dev/full",
+        "$T list --data-dir $D >/dev/full",
+        "$T list --help >/dev/full",
+    ] {
         let said = shell(&data, line);
         assert_eq!(said.code, Some(1));
         assert!(
@@ -559,7 +590,19 @@ fn status_tells_what_the_state_file_tells() {
     let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     state["updated_up_ms"] = json!(0);
     std::fs::write(&file, state.to_string()).unwrap();
-    let said = status(&["--json"]);
-    assert_eq!((said.code, &said.json()["running"]), (Some(2), &json!(false)));
-    assert!(said.stderr.contains("it has ended or hangs"), "{}", said.stderr);
+    std::fs::File::open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let kept = format!("that records into {} told its state", data.canonicalize().unwrap().display());
+    for args in [&["status", "--json"][..], &["status", "--json", "--data-dir", "data"]] {
+        let said = run(&mut alone(dir.path(), args));
+        assert_eq!((said.code, &said.json()["running"]), (Some(2), &json!(false)));
+        assert!(said.stderr.contains("it has ended or hangs"), "{}", said.stderr);
+        assert!(said.stderr.contains(&kept), "{}", said.stderr);
+    }
+    let other = run(&mut alone(dir.path(), &["status", "--data-dir", "other"]));
+    assert_eq!(other.code, Some(2));
+    assert!(
+        other.stderr.contains("no service that records into other (from --data-dir)"),
+        "{}",
+        other.stderr
+    );
 }

@@ -23,8 +23,8 @@ use tapkeep::packet::Place;
 use tapkeep::store::entry::Act;
 use tapkeep::store::facts::State;
 use tapkeep::store::flow_file::{
-    Extras, FlowItem, FlowReader, FlowWriter, Fold, Follower, Kind, Position, Resumed, Settings, Told,
-    flow_sources,
+    Extras, FlowItem, FlowReader, FlowWriter, Fold, Follower, Kind, Missed, Object, Position, Resumed,
+    Settings, Told, flow_sources,
 };
 use tapkeep::store::keeper::{Keeper, Kept};
 use tapkeep::store::ledger;
@@ -441,12 +441,9 @@ fn a_stranger_in_the_growing_files_place_is_put_aside() {
     assert!(world.acts().iter().any(|act| matches!(act, Act::Damage { .. })));
 }
 
-#[test]
-fn a_follower_misses_and_repeats_nothing_across_rotations_and_restarts() {
-    let world = World::new();
-    let settings = Settings { rotation_size: 5_000, ..Settings::default() };
-    let mut follower = Follower::new(&world.fs, &layout()).unwrap();
-    let mut told = Vec::new();
+/// Writes records 0 to 199 across rotations and four starts, of which every other one ends like a crash of the process; `look` is
+/// called now and then, with the number of the last record.
+fn write_in_four_starts(world: &World, settings: Settings, mut look: impl FnMut(u64)) {
     for start in 0..4 {
         let (mut writer, _) = world.open(settings).unwrap();
         writer.captures_synced(place(10_000));
@@ -457,27 +454,140 @@ fn a_follower_misses_and_repeats_nothing_across_rotations_and_restarts() {
                 writer.tick();
             }
             if n % 11 == 0 {
-                follower
-                    .poll(&world.fs, &layout(), |_, object| {
-                        told.extend(object.outline().map(|outline| outline.flow_id.into_owned()));
-                    })
-                    .unwrap();
+                look(n);
             }
         }
-        // Every other time it ends like a crash of the process.
         if start % 2 == 0 {
             assert!(writer.finish(Extras::default()));
         } else {
             assert!(writer.sync());
         }
     }
+}
+
+#[test]
+fn a_follower_misses_and_repeats_nothing_across_rotations_and_restarts() {
+    let world = World::new();
+    let settings = Settings { rotation_size: 5_000, ..Settings::default() };
+    let mut follower = Follower::new(&world.fs, &layout()).unwrap();
+    let mut told = Vec::new();
+    write_in_four_starts(&world, settings, |_| {
+        follower
+            .poll(&world.fs, &layout(), |_, object| {
+                told.extend(object.outline().map(|outline| outline.flow_id.into_owned()));
+            })
+            .unwrap();
+    });
     follower
         .poll(&world.fs, &layout(), |_, object| {
             told.extend(object.outline().map(|outline| outline.flow_id.into_owned()));
         })
         .unwrap();
     assert_eq!(told, (0..200).map(|n| record(n).flow_id).collect::<Vec<_>>());
-    assert_eq!(follower.take_overtaken(), 0);
+    assert_eq!(follower.take_missed(), Missed::default());
+}
+
+/// What a reader tells that has nothing but its cursor, as it was saved; at most so many objects.
+fn told_from(world: &World, cursor: &mut String, most: usize) -> (Vec<u64>, Missed) {
+    let saved = (!cursor.is_empty()).then(|| serde_json::from_str(cursor).unwrap());
+    let mut follower = saved.map_or_else(Follower::from_oldest, Follower::resume);
+    let (mut told, mut left) = (Vec::new(), most);
+    let take = |_, object: &Object<'_>| {
+        told.extend(object.record().ok().and_then(|record| record.src_port).map(u64::from));
+        left -= 1;
+        left > 0
+    };
+    follower.poll_some(&world.fs, &layout(), take).unwrap();
+    *cursor = serde_json::to_string(follower.cursor()).unwrap();
+    (told, follower.take_missed())
+}
+
+#[test]
+fn a_reader_that_is_restarted_with_its_cursor_misses_and_repeats_nothing() {
+    let world = World::new();
+    let settings = Settings { rotation_size: 5_000, ..Settings::default() };
+    let (mut told, mut cursor) = (Vec::new(), String::new());
+    write_in_four_starts(&world, settings, |n| {
+        told.extend(told_from(&world, &mut cursor, 1 + n as usize % 5).0);
+    });
+    let (rest, missed) = told_from(&world, &mut cursor, usize::MAX);
+    assert!(rest.len() > 20 && missed == Missed::default(), "{missed:?}");
+    told.extend(rest);
+    assert_eq!(told, (0..200).collect::<Vec<_>>());
+    assert_eq!(told_from(&world, &mut cursor, usize::MAX), (Vec::new(), Missed::default()));
+}
+
+#[test]
+fn what_a_power_cut_leaves_is_told_though_other_records_lie_where_the_reader_stood() {
+    let mut rewritten = 0;
+    for seed in 0..60 {
+        let mut world = World::new();
+        let settings = Settings { rotation_size: 20_000, ..Settings::default() };
+        let (mut told, mut cursor, mut n) = (BTreeSet::new(), String::new(), 0);
+        for round in 0..4 {
+            let (mut writer, _) = world.open(settings).unwrap();
+            writer.captures_synced(place(10_000));
+            for _ in 0..30 {
+                writer.append(&record(n), Some(place(n))).unwrap();
+                n += 1;
+                if n % 4 == 0 {
+                    world.clock.advance(2 * SECOND);
+                    writer.tick();
+                }
+                if (n + seed) % 9 == 0 {
+                    assert!(writer.sync());
+                }
+                if (n + seed) % 5 == 0 {
+                    let (new, missed) = told_from(&world, &mut cursor, usize::MAX);
+                    told.extend(new);
+                    rewritten += u32::from(missed.rewritten);
+                }
+            }
+            world.fs = world.fs.crash(seed * 31 + round);
+        }
+        let (mut writer, _) = world.open(settings).unwrap();
+        assert!(writer.finish(Extras::default()));
+        told.extend(told_from(&world, &mut cursor, usize::MAX).0);
+        let there: BTreeSet<_> = all_numbers(&world).unwrap().into_iter().collect();
+        let never: Vec<_> = there.difference(&told).collect();
+        assert!(never.is_empty(), "seed {seed}: never told {never:?}");
+    }
+    assert!(rewritten > 0, "no cut has taken what was told");
+}
+
+#[test]
+fn what_retention_took_before_it_was_told_is_told_by_number_and_other_files_are_begun_anew() {
+    let world = World::new();
+    let settings = Settings { rotation_size: 5_000, ..Settings::default() };
+    let (mut writer, _) = world.open(settings).unwrap();
+    for n in 0..60 {
+        writer.append(&record(n), None).unwrap();
+    }
+    assert!(writer.finish(Extras::default()));
+    let mut cursor = String::new();
+    let (first, _) = told_from(&world, &mut cursor, 3);
+    assert_eq!(first, [0, 1, 2]);
+    let files: Vec<_> =
+        flow_sources(&world.fs, &layout()).unwrap().iter().map(|file| file.path().clone()).collect();
+    assert!(files.len() > 4, "{files:?}");
+    world.fs.remove(&files[0]).unwrap();
+    world.fs.remove(&files[1]).unwrap();
+    let (rest, missed) = told_from(&world, &mut cursor, usize::MAX);
+    assert_eq!(missed.evicted, 1..3);
+    assert!(missed.read > 0 && !missed.others && !missed.rewritten);
+    assert_eq!(rest.last(), Some(&59));
+    assert!(rest.is_sorted() && rest[0] > 9, "{rest:?}");
+
+    // A directory made anew: its numbers begin again.
+    let other = World::new();
+    let (mut writer, _) = other.open(settings).unwrap();
+    for n in 0..5 {
+        writer.append(&record(n), None).unwrap();
+    }
+    assert!(writer.finish(Extras::default()));
+    let (all, missed) = told_from(&other, &mut cursor, usize::MAX);
+    assert_eq!(all, (0..5).collect::<Vec<_>>());
+    assert!(missed.others && missed.evicted.is_empty(), "{missed:?}");
 }
 
 #[test]

@@ -141,6 +141,38 @@ fn a_port_that_appears_later_under_its_name_is_captured() {
 }
 
 #[test]
+fn the_time_in_which_no_service_runs_is_a_gap() {
+    let Some(stage) = Stage::new(&[]) else { return };
+    let listed = |key| ask(&stage.data_dir(), &["list", "--json"]).ok().json()[key].take();
+    let mut runs = Vec::new();
+    for killed in [false, true, false] {
+        let mut service = stage.setup().start(&stage.net);
+        service.wait_until_capturing();
+        wait_until("the gap before", || listed("gaps").as_array().unwrap().len() == runs.len());
+        let begun = Instant::now();
+        stage.send(&mix(0, 100), PACE);
+        runs.push((killed, begun));
+        wait_for_packets(&stage.data_dir(), runs.len() * 100);
+        match killed {
+            true => _ = service.kill(),
+            false => assert_eq!(service.stop().code, Some(0)),
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let (gaps, files) = (listed("gaps"), listed("files"));
+    for (number, (killed, begun)) in runs[..2].iter().enumerate() {
+        let gap = &gaps[number];
+        let reason = gap["reason"].as_str().unwrap();
+        assert!(reason.starts_with("no service ran"), "{gap}");
+        assert_eq!(reason.contains("not stopped in order"), *killed, "{gap}");
+        let longest = begun.elapsed().as_millis() as u64;
+        assert!((1_000..=longest).contains(&gap["duration_ms"].as_u64().unwrap()), "{gap}");
+        let (before, after) = (files[number]["last"].as_str(), files[number + 1]["first"].as_str());
+        assert!(before <= gap["from"].as_str() && gap["to"].as_str() <= after, "{before:?} {gap} {after:?}");
+    }
+}
+
+#[test]
 fn a_port_that_is_deleted_at_full_rate_costs_nothing_uncounted() {
     let Some(stage) = Stage::new(&[]) else { return };
     let mut service = stage.setup().start(&stage.net);

@@ -192,6 +192,7 @@ impl Summary {
              {completed} seals completed; {files} files at the end\n"
         );
         let _ = std::io::stderr().write_all(text.as_bytes());
-        assert!(synced + sealed > 50 && *salvaged > 20, "too little happened: {text}");
+        // Of what usually happens a half: how much the clock of a busy machine decides.
+        assert!(synced + sealed >= 30 && *salvaged >= 10, "too little happened: {text}");
     }
 }

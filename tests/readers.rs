@@ -73,13 +73,18 @@ impl Place {
     }
 
     fn check_outsider(&self) {
+        for args in [["list", "--json"], ["protocols", "--json"], ["suspicious", "--json"]] {
+            let answer = self.ask_as(OUTSIDER, &args);
+            assert_eq!(answer.code, Some(1), "{args:?}: {answer:?}");
+            assert_eq!(answer.json()["losses"]["kernel"], serde_json::Value::Null, "{args:?}: {answer:?}");
+        }
         for args in [&["list"][..], &["extract"]] {
             let answer = self.ask_as(OUTSIDER, args);
             assert_eq!(answer.code, Some(1), "{args:?}: {answer:?}");
             assert!(answer.stdout.is_empty(), "{}", answer.text());
             let lines: Vec<_> = answer.stderr.lines().collect();
             assert!(
-                matches!(lines[..], [line] if line.contains("Permission denied") && line.contains("/data")),
+                matches!(lines[..], [line] | [line, ..] if line.contains("Permission denied") && line.contains("/data")),
                 "{args:?}: {}",
                 answer.stderr
             );
@@ -148,6 +153,39 @@ fn the_group_reads_whatever_the_service_does_and_nobody_else() {
     ask(&data, &["index", "rebuild"]).ok();
     check_ownership(&data);
     place.check_reader(&sent, false);
+}
+
+#[test]
+fn who_may_list_files_and_not_read_them_is_told_so_by_every_question() {
+    if !require(&["root", "setpriv"]) {
+        return;
+    }
+    let place = Place::new();
+    let file = place.dir.path().join("send.pcap");
+    write_pcap(&file, &mix(0, 100));
+    ask(&place.data(), &["replay", file.to_str().unwrap()]).ok();
+    for path in [place.data().join("flows"), place.data().join("pcaps")] {
+        for entry in std::fs::read_dir(path).unwrap() {
+            std::fs::set_permissions(entry.unwrap().path(), PermissionsExt::from_mode(0o600)).unwrap();
+        }
+    }
+    let capture = sealed(&place.data())[0].file_name().unwrap().to_str().unwrap().to_owned();
+    for args in [
+        &["flows"][..],
+        &["flows", "--sql", "SELECT flow_id FROM flows"],
+        &["flows", &capture],
+        &["suspicious", "--fresh", &capture],
+        &["extract"],
+        &["extract", "-w", "/dev/null"],
+    ] {
+        let answer = place.ask_as(READER, args);
+        assert!(matches!(answer.code, Some(1 | 4)), "{args:?}: {answer:?}");
+        let told =
+            answer.stderr.split_once(": Permission denied (os error 13); the data directory's group may");
+        assert!(told.is_some_and(|(before, _)| before.contains("_0001.")), "{args:?}: {}", answer.stderr);
+        let rest = answer.stderr.lines().skip(1).all(|line| line.contains("in what could be read of"));
+        assert!(rest, "{args:?}: {}", answer.stderr);
+    }
 }
 
 /// Keeps namespaces of mounts and network alive in which the usual directories are new.

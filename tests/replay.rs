@@ -22,7 +22,7 @@ const MEMORY: u64 = 150 << 20;
 
 /// Where the corpora are, if they are and can be looked into.
 fn corpora() -> Option<PathBuf> {
-    support::corpora::corpora().filter(|_| require(&["python3", "editcap", "capinfos", "script"]))
+    support::corpora::corpora().filter(|_| require(&["python3", "editcap", "capinfos"]))
 }
 
 fn script(name: &str) -> PathBuf {
@@ -244,21 +244,6 @@ fn one_replay_at_a_time_and_an_interrupted_one_seals_what_it_has() {
     let told = text.split(' ').nth(3).unwrap().replace(',', "").parse::<u64>().unwrap();
     assert_eq!(kept, told);
     assert!((1..82_582).contains(&kept), "{kept}");
-}
-
-#[test]
-fn a_terminal_sees_progress() {
-    let Some(corpora) = corpora() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let file = corpora.join("mix-office.pcap");
-    let slowly = format!(
-        "(head -c 2000000 {0}; sleep 1; tail -c +2000001 {0}) | {2} replay --data-dir {1} /dev/stdin",
-        file.display(),
-        dir.path().join("data").display(),
-        command_line()
-    );
-    let seen = run(Command::new("script").args(["-qec", &slowly, "/dev/null"])).ok();
-    assert!(seen.text().contains("replaying") && seen.text().contains("replayed 4,631"), "{}", seen.text());
 }
 
 /// Runs a command on each file; fails with all that panicked, hung, grew, or said the wrong thing.

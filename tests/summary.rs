@@ -19,7 +19,8 @@ use tapkeep::flow::key::Numbers;
 use tapkeep::flow::summary::{
     Count, Merged, Probe, Summariser, Summary, SummaryLimits, Talk, Traffic, Wanted,
 };
-use tapkeep::index::analysis::{Analysis, AnalysisError, Question, over_data_dir, over_files, summary_of};
+use tapkeep::index::analysis::{Analysis, AnalysisError, Question, over_data_dir, over_files};
+use tapkeep::index::count::summary_of;
 use tapkeep::index::rebuild;
 use tapkeep::index::writer::{Health, IndexWriter};
 use tapkeep::packet::addr::{Addr, Mac};
@@ -482,6 +483,16 @@ impl House {
     }
 
     fn ask(&self, range: TimeRange, only: Vec<Probe>, files: &[PathBuf]) -> Result<Analysis, AnalysisError> {
+        self.ask_beside(range, only, files, &|| true)
+    }
+
+    fn ask_beside(
+        &self,
+        range: TimeRange,
+        only: Vec<Probe>,
+        files: &[PathBuf],
+        meanwhile: &dyn Fn() -> bool,
+    ) -> Result<Analysis, AnalysisError> {
         let ledger = || Ok(self.entries.clone());
         let fs = RealFs::default();
         let question = Question {
@@ -493,6 +504,7 @@ impl House {
             only,
             limits: SummaryLimits::DEFAULT,
             recording: None,
+            watch: &|_| meanwhile(),
         };
         if files.is_empty() { over_data_dir(&question) } else { over_files(&question, files) }
     }
@@ -546,7 +558,7 @@ fn an_answer_is_the_same_with_an_index_and_without_whatever_became_of_it() {
         assert_eq!((rows(&answer.merged) == wanted, answer.read), (true, read), "{spoil}");
         drop(fs::remove_file(house.layout.index()));
         let summarise = |facts: &CaptureFacts| {
-            summary_of(&house.layout, &RealFs::default(), facts, SummaryLimits::DEFAULT)
+            Ok(summary_of(&house.layout, &RealFs::default(), facts, SummaryLimits::DEFAULT))
         };
         rebuild::replace_with(&house.layout.index(), &house.catalog(), summarise).unwrap();
         let answer = house.all();
@@ -614,6 +626,19 @@ fn a_range_counts_its_packets_and_ranges_that_meet_add_up() {
     assert_eq!(protocols, rows(&all.merged).protocols.into_iter().collect());
     let nothing = house.ask(TimeRange { since: Some(last + 1), until: None }, vec![], &[]).unwrap();
     assert_eq!((nothing.files, nothing.from, nothing.merged.total()), (0, None, Count::default()));
+}
+
+#[test]
+fn a_question_is_given_up_when_whoever_asked_has_other_things_to_do() {
+    let Some(corpora) = corpora() else { return };
+    let house = house(&corpora.join("mix-office.pcap"));
+    let files = house.all().files;
+    let left = std::cell::Cell::new(3);
+    let given_up =
+        house.ask_beside(TimeRange::ALL, vec![], &[], &|| left.replace(left.get() - 1) > 1).unwrap();
+    assert!(files > 3 && given_up.given_up);
+    assert_eq!((given_up.read, left.get()), (2, 0), "nobody is asked again, and nothing read");
+    assert!(!house.all().given_up);
 }
 
 #[test]

@@ -419,6 +419,9 @@ fn looks_like(input: &mut Input) -> io::Result<&'static str> {
     if let Some((_, looks)) = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Ok(looks);
     }
+    if pcap::is_begun(head) {
+        return Ok("is too short: it ends within the file header");
+    }
     if head.iter().all(|byte| *byte == 0) {
         return Ok("begins with zeros");
     }

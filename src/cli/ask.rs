@@ -4,21 +4,25 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use chrono::Local;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::output::{Exit, Output};
-use super::table::{bytes, count, counted};
-use super::time::{RangeArgs, date_time, zone_name};
-use super::{Context, read_ledger, settings};
+use super::progress::Waiting;
+use super::table::{bar, bytes, counted};
+use super::time::{RangeArgs, date_time};
+use super::zone::Here;
+use super::{Context, absence, read_ledger, settings};
 use crate::daemon::ServiceState;
+use crate::detect::{Finding, SUPPRESSED};
 use crate::flow::summary::{Count, Probe, Wanted};
 use crate::index::analysis::{Analysis, Question, over_data_dir, over_files};
+use crate::packet::Nanos;
 use crate::packet::addr::Vlan;
 use crate::store::facts::rfc3339;
 use crate::store::layout::Layout;
 use crate::store::losses::Losses;
+use crate::store::range::TimeRange;
 use crate::sys::clock::{Clock, Now, RealClock};
 use crate::sys::fs::RealFs;
 
@@ -36,7 +40,7 @@ pub(super) struct AskArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Show only the N largest rows, 0 = all [default: 20 in a table, all in JSON]
+    /// Show only the first N rows, 0 = all [default: 20 in a table but for protocols, else all]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
@@ -44,12 +48,13 @@ pub(super) struct AskArgs {
 /// An answer, and what was asked.
 pub(super) struct Asked {
     pub analysis: Analysis,
-    bounded: bool,
+    range: TimeRange,
     /// Whether files may have been left out that hold nothing of what is asked for: then nobody knows what all come to.
     filtered: bool,
     /// The directory or the files that were looked into.
     place: String,
-    now: Now,
+    /// Whether that directory is not there.
+    absent: bool,
 }
 
 impl AskArgs {
@@ -62,9 +67,10 @@ impl AskArgs {
         out: &mut Output,
     ) -> Result<Asked> {
         let now = RealClock.now();
-        let range = self.range.resolve(now.wall, &Local)?;
+        let range = self.range.resolve(now.wall, &Here)?;
         let filtered = !only.is_empty();
         let (layout, fs) = (Layout::new(&context.data_dir.path), RealFs::default());
+        let waiting = Waiting::new("analysing", out);
         let question = Question {
             layout: &layout,
             fs: &fs,
@@ -74,17 +80,18 @@ impl AskArgs {
             only,
             limits: settings::summary(&context.loaded.config),
             recording: recording(context, &now),
+            watch: &|at| waiting.at(at),
         };
         let (analysis, place) = match &self.files[..] {
-            [] => {
-                (over_data_dir(&question)?, format!("{} ({})", context.data_dir.path.display(), context.why))
-            }
+            [] => (over_data_dir(&question)?, context.data_dir.to_string()),
             files => (over_files(&question, files)?, names(files)),
         };
+        waiting.over()?;
         for note in &analysis.notes {
             out.note(note);
         }
-        Ok(Asked { analysis, bounded: range.is_bounded(), filtered, place, now })
+        let absent = self.files.is_empty() && !context.data_dir.path.exists();
+        Ok(Asked { analysis, range, filtered, place, absent })
     }
 
     /// How many rows of so many are shown in a table.
@@ -108,12 +115,26 @@ fn names(files: &[PathBuf]) -> String {
 }
 
 /// What the running service tells of the file that it records.
-fn recording(context: &Context, now: &Now) -> Option<(u64, Losses)> {
-    let up_ms = u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX);
+pub(super) fn recording(context: &Context, now: &Now) -> Option<(u64, Losses)> {
+    let told = running(context, now)?.recording?;
+    Some((told.index, told.losses))
+}
+
+/// The stamp from which on what a running service has found may have grown since it was told, for it is counted on.
+pub(super) fn counted_on_since(context: &Context, now: &Now) -> Option<Nanos> {
+    running(context, now).map(|_| now.wall.saturating_sub(SUPPRESSED))
+}
+
+/// Whether a finding may have grown since it was told; `since` is [`counted_on_since`].
+pub(super) fn may_have_grown(finding: &Finding, since: Option<Nanos>) -> bool {
+    since.is_some_and(|since| finding.last_seen > since)
+}
+
+/// The service that records into the data directory.
+fn running(context: &Context, now: &Now) -> Option<ServiceState> {
     let runtime_dir = &context.loaded.config.service.runtime_dir;
     let state = ServiceState::find(runtime_dir, &context.data_dir.path).ok()??;
-    let told = Some(state).filter(|state| state.is_fresh(up_ms))?.recording?;
-    Some((told.index, told.losses))
+    Some(state).filter(|state| state.is_fresh(now.up_ms()))
 }
 
 impl Asked {
@@ -133,33 +154,47 @@ impl Asked {
         Value::Object(document)
     }
 
-    /// Whether there are packets to tell of; if not, why not is told.
-    pub(super) fn has_packets(&self, out: &mut Output) -> bool {
-        if self.analysis.merged.total().packets > 0 || (self.filtered && self.analysis.files > 0) {
+    /// Whether there are rows to tell of, each a `what`; if not, why not is told.
+    pub(super) fn has_rows(&self, rows: usize, what: &str, out: &mut Output) -> bool {
+        if rows > 0 {
             return true;
         }
-        let place = &self.place;
-        out.note(match (self.analysis.files, self.bounded) {
-            (0, true) => format!("no packets of that time in {place}"),
-            (0, false) => format!("no capture files in {place}"),
-            _ => format!("no packets in {place}"),
+        let packets = self.analysis.merged.total().packets > 0 || (self.filtered && self.analysis.files > 0);
+        let what = match () {
+            () if packets => format!("{what} that fit"),
+            () if self.analysis.files == 0 && !self.range.is_bounded() => "capture files".to_owned(),
+            () => "packets".to_owned(),
+        };
+        out.note(match self.absent {
+            true => absence::no_place(what, &self.place),
+            false => {
+                let place = absence::readable(&self.place, self.analysis.damaged);
+                absence::nothing(what, self.range, place, self.analysis.kept)
+            }
         });
         false
+    }
+
+    /// The bytes of all packets asked about, if anybody knows.
+    pub(super) fn whole(&self) -> Option<u64> {
+        (!self.filtered).then(|| self.analysis.merged.total().bytes)
     }
 
     /// The line above a table: what was counted, from when to when.
     pub(super) fn head(&self, what: &str, out: &mut Output) -> Result<()> {
         let Analysis { from, to, files, .. } = &self.analysis;
         let total = self.analysis.merged.total();
-        let zone = zone_name(self.now.wall, &Local, std::env::var("TZ").ok());
+        let zone = Here.name([*from, *to].into_iter().flatten());
         let range = match (from, to) {
             (Some(from), Some(to)) => {
-                format!(", {} to {} ({zone})", date_time(*from, &Local), date_time(*to, &Local))
+                format!(", {} to {} ({zone})", date_time(*from, &Here), date_time(*to, &Here))
             }
             _ => String::new(),
         };
-        let packets =
-            if self.filtered { String::new() } else { format!("{} in ", counted(total.packets, "packet")) };
+        let packets = match self.filtered {
+            true => String::new(),
+            false => format!("{}, {}, in ", counted(total.packets, "packet"), bytes(total.bytes)),
+        };
         out.line(format_args!("{what}: {packets}{}{range}", counted(*files as u64, "file")))?;
         Ok(())
     }
@@ -167,11 +202,7 @@ impl Asked {
     /// The lines below a table: what was not shown, not counted, or not exact.
     pub(super) fn foot(&self, shown: usize, rows: usize, exact: bool, out: &mut Output) -> Result<()> {
         if shown < rows {
-            out.line(format_args!(
-                "{} of {} shown; --limit 0 shows all",
-                count(shown as u64),
-                count(rows as u64)
-            ))?;
+            out.line(absence::cut(shown, rows))?;
         }
         if !exact {
             out.line("± more rows than are counted one by one: each may be too large by so much, small ones may be missing")?;
@@ -195,7 +226,7 @@ impl Asked {
     pub(super) fn exit(&self, rows: usize, filtered: bool) -> Exit {
         match rows {
             _ if self.analysis.damaged => Exit::Damaged,
-            0 if self.bounded || filtered => Exit::NothingLeft,
+            0 if self.range.is_bounded() || filtered => Exit::NothingLeft,
             _ => Exit::Ok,
         }
     }
@@ -212,7 +243,7 @@ pub(super) fn empty(key: &str, totals: bool) -> Value {
     for key in ["from", "to"] {
         document.insert(key.to_owned(), Value::Null);
     }
-    document.insert("losses".to_owned(), json!(Losses::NONE));
+    document.insert("losses".to_owned(), json!(Losses::UNKNOWN));
     document.insert("basis".to_owned(), json!("packets"));
     Value::Object(document)
 }
@@ -228,6 +259,17 @@ pub(super) fn add_error(row: &mut Value, error: Count) {
 /// The same for a table.
 pub(super) fn error_text(error: Count) -> String {
     if error == Count::default() { String::new() } else { format!("±{}", bytes(error.bytes)) }
+}
+
+/// Which part of all a row is, in a table.
+pub(super) fn share_text(part: u64, whole: Option<u64>) -> String {
+    let share = |whole: u64| format!("{:.1} %", part as f64 * 100.0 / whole.max(1) as f64);
+    whole.map(share).unwrap_or_default()
+}
+
+/// The same, drawn.
+pub(super) fn share_bar(part: u64, whole: Option<u64>) -> String {
+    whole.map(|whole| bar(part, whole)).unwrap_or_default()
 }
 
 /// The VLAN ids, outermost first: a number, two in an array, or null.

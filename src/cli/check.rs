@@ -18,6 +18,7 @@ use nix::unistd::{Uid, User};
 use serde_json::{Value, json};
 
 use self::line::Line;
+use self::port::Port;
 use self::space::Stock;
 use super::Common;
 use super::output::{Exit, Output};
@@ -31,10 +32,14 @@ use crate::sys::process::confinement;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit code: 0 all is well, 1 warnings, 2 problems, 3 something cannot be told. Run it as root, or as the \
-                  service's user, to have all of it looked at."
+                  service's user, to have all of it looked at.\n\n\
+                  Examples:\n  \
+                  sudo tapkeep check\n  \
+                  sudo tapkeep check --interface eth1\n  \
+                  sudo -u tapkeep tapkeep check --no-disk-test --json"
 )]
 pub(super) struct CheckArgs {
-    /// The interface to look at, instead of the one that is configured
+    /// The interface to look at, instead of the one that the running service uses or that is configured
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
     /// Leave the disk's speed untested: write nothing
@@ -93,7 +98,7 @@ pub(super) fn empty() -> Value {
 pub(super) fn check(args: &CheckArgs, common: &Common, out: &mut Output) -> Result<Exit> {
     let interface = args.interface.clone().map(|interface| ("capture.interface", interface));
     let lines = match load(&common.sources(interface.into_iter().collect())) {
-        Ok(loaded) => of_configured(&loaded, !args.no_disk_test),
+        Ok(loaded) => of_configured(&loaded, args),
         Err(mistakes) => of_unconfigured(&mistakes),
     };
     if args.json {
@@ -115,17 +120,19 @@ fn of_unconfigured(mistakes: &Mistakes) -> Vec<Line> {
     [wrong, unseen].into_iter().chain(machine::lines()).collect()
 }
 
-fn of_configured(loaded: &Loaded, tests_disk: bool) -> Vec<Line> {
+fn of_configured(loaded: &Loaded, args: &CheckArgs) -> Vec<Line> {
     let config = &loaded.config;
     let place = config.data_dir_of_query();
-    let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
+    let up_ms = RealClock.now().up_ms();
     let found = ServiceState::find(&config.service.runtime_dir, &place.path);
     let hidden = found.as_ref().err().map(|error| service::hidden(&config.service.runtime_dir, error));
     let state = found.ok().flatten().filter(|state| is_running(state, up_ms));
     let state = state.as_ref();
+    let used = state.and_then(|state| state.interface.as_deref());
+    let port = Port::choose(args.interface.as_deref(), used, config.capture.interface.as_deref());
     let mut lines = vec![configuration(loaded)];
-    lines.extend(port::lines(&config.capture, state));
-    lines.extend(of_place(config, &place, state, tests_disk));
+    lines.extend(port::lines(&config.capture, port, state));
+    lines.extend(of_place(config, &place, state, !args.no_disk_test));
     lines.extend(machine::lines());
     lines.extend(hidden.unwrap_or_else(|| service::lines(state, &Who::caller())));
     lines
@@ -163,7 +170,7 @@ fn of_place(config: &Config, place: &DataDir, state: Option<&ServiceState>, test
         place::file_system(mount::of(there)),
         space::line(config, stock),
         speed,
-        place::leftovers(&place.path, state.is_some()),
+        place::leftovers(&place.path, state.is_some(), systemd::is_booted()),
     ]
 }
 

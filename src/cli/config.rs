@@ -10,6 +10,10 @@ use crate::config::{Loaded, load, show};
 
 /// What `config` is asked.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tapkeep config show
+  tapkeep config check")]
 pub(super) struct ConfigArgs {
     #[command(subcommand)]
     what: What,
@@ -18,12 +22,21 @@ pub(super) struct ConfigArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Show every key, its value, and where that comes from
+    #[command(after_help = "\
+Examples:
+  tapkeep config show
+  PCAP_ROTATION_SIZE=50 tapkeep config show
+  tapkeep config show --json | jq -r '.settings[] | select(.from != \"default\") | .key'")]
     Show {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Check all of it, unknown keys too
+    #[command(after_help = "\
+Examples:
+  tapkeep config check
+  tapkeep config check --config new.toml && sudo systemctl reload tapkeep")]
     Check {
         /// Print JSON
         #[arg(long)]

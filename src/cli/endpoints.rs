@@ -1,6 +1,5 @@
 //! `tapkeep endpoints`: addresses by traffic, sent and received.
 
-use std::cmp::Reverse;
 use std::fmt::Display;
 
 use anyhow::Result;
@@ -10,7 +9,8 @@ use serde_json::{Value, json};
 use super::Context;
 use super::ask::{self, AskArgs};
 use super::output::{Exit, Output};
-use super::table::{Align, Table, bytes, count};
+use super::sort::{Rank, SortArgs};
+use super::table::{Align, Cell, Table, bytes, count};
 use crate::detect::Net;
 use crate::flow::summary::{Rows, Traffic, Wanted};
 use crate::packet::addr::Addr;
@@ -25,16 +25,34 @@ enum Layer {
     Eth,
 }
 
+/// What endpoints can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Key {
+    /// Bytes, sent and received
+    #[default]
+    Bytes,
+    /// Packets, sent and received
+    Packets,
+    /// Bytes sent
+    Sent,
+    /// Bytes received
+    Received,
+    /// Address
+    Address,
+}
+
 /// What `endpoints` is asked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   tapkeep endpoints --last 1h
-  tapkeep endpoints --net 192.168.0.0/16 --limit 0
+  tapkeep endpoints --net 192.168.0.0/16 --sort sent --limit 0
   tapkeep endpoints suspect.pcap --layer eth")]
 pub(super) struct EndpointsArgs {
     #[command(flatten)]
     ask: AskArgs,
+    #[command(flatten)]
+    sort: SortArgs<Key>,
     /// Which addresses
     #[arg(long, value_enum, default_value_t)]
     layer: Layer,
@@ -81,32 +99,43 @@ pub(super) fn endpoints(args: &EndpointsArgs, context: &Context, out: &mut Outpu
     let asked = args.ask.ask(wanted, only, context, out)?;
     let (rows, exact) = if eth {
         let macs = asked.analysis.merged.macs();
-        (sorted(&macs, |_| true), macs.is_exact())
+        (sorted(&macs, |_| true, args.sort), macs.is_exact())
     } else {
         let addrs = asked.analysis.merged.endpoints();
-        (sorted(&addrs, |addr| args.fits(addr)), addrs.is_exact())
+        (sorted(&addrs, |addr| args.fits(addr), args.sort), addrs.is_exact())
     };
     if args.ask.json {
         let shown = args.ask.rows_of_json(rows.len());
         let rows: Vec<_> = rows[..shown].iter().map(row_json).collect();
         out.json(&asked.json(json!({"endpoints": rows})))?;
     }
-    if asked.has_packets(out) && !args.ask.json {
+    if asked.has_rows(rows.len(), "endpoints", out) && !args.ask.json {
         asked.head(if eth { "Hardware addresses" } else { "Endpoints" }, out)?;
         let shown = args.ask.rows_of_table(rows.len());
-        out.table(&table(&rows[..shown]))?;
+        out.table(&table(&rows[..shown], asked.whole()))?;
         asked.foot(shown, rows.len(), exact, out)?;
     }
     Ok(asked.exit(rows.len(), args.is_filtered()))
 }
 
 /// An address, as it is written, and its traffic.
-type Row = (String, Traffic);
+pub(super) type Row = (String, Traffic);
 
-/// The largest first, ties by address.
-fn sorted<K: Copy + Ord + Display>(rows: &Rows<K, Traffic>, fits: impl Fn(K) -> bool) -> Vec<Row> {
+/// Those that fit, in this order, ties by address.
+pub(super) fn sorted<K: Copy + Ord + Display>(
+    rows: &Rows<K, Traffic>,
+    fits: impl Fn(K) -> bool,
+    order: SortArgs<Key>,
+) -> Vec<Row> {
     let mut rows: Vec<_> = rows.rows.iter().filter(|(key, _)| fits(*key)).collect();
-    rows.sort_by_key(|(key, traffic)| (Reverse(traffic.total().bytes), *key));
+    rows.sort_by_key(|(key, _)| *key);
+    order.sort(&mut rows, |by, (addr, traffic)| match by {
+        Key::Bytes => Rank::number(traffic.total().bytes),
+        Key::Packets => Rank::number(traffic.total().packets),
+        Key::Sent => Rank::number(traffic.tx.bytes),
+        Key::Received => Rank::number(traffic.rx.bytes),
+        Key::Address => Rank::Name(*addr),
+    });
     rows.into_iter().map(|(key, traffic)| (key.to_string(), *traffic)).collect()
 }
 
@@ -125,24 +154,30 @@ fn row_json((address, traffic): &Row) -> Value {
     row
 }
 
-fn table(rows: &[Row]) -> Table {
+/// `whole` is what all came to, if anybody knows.
+fn table(rows: &[Row], whole: Option<u64>) -> Table {
     let mut table = Table::new(&[
         ("ADDRESS", Align::Left),
         ("PACKETS", Align::Right),
         ("BYTES", Align::Right),
         ("±", Align::Right),
+        ("SHARE", Align::Right),
+        ("", Align::Left),
         ("SENT", Align::Right),
         ("", Align::Right),
         ("RECEIVED", Align::Right),
         ("", Align::Right),
-    ]);
+    ])
+    .with_spare(5);
     for (address, traffic) in rows {
         let total = traffic.total();
         table.row(vec![
-            address.into(),
+            Cell::address(address),
             count(total.packets).into(),
             bytes(total.bytes).into(),
             ask::error_text(traffic.error).into(),
+            ask::share_text(total.bytes, whole).into(),
+            ask::share_bar(total.bytes, whole).into(),
             count(traffic.tx.packets).into(),
             bytes(traffic.tx.bytes).into(),
             count(traffic.rx.packets).into(),

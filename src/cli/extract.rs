@@ -1,33 +1,37 @@
 //! `tapkeep extract`: packets by time, BPF filter and file, as one PCAP stream.
 
+mod follow;
+mod sink;
+
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use chrono::Local;
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use self::sink::Sink;
 use super::output::{Exit, Output, UsageError};
+use super::progress::Waiting;
 use super::select::{SelectArgs, Selection};
 use super::table::counted;
 use super::time::RangeArgs;
-use super::{Context, read_ledger};
+use super::zone::Here;
+use super::{Context, absence, read_ledger, whole};
 use crate::capture::filter::Filter;
 use crate::capture::replay::Import;
 use crate::index::query as index;
-use crate::index::view::Viewer;
+use crate::index::view::{View, Viewer};
 use crate::packet::{Frame, LinkType, MAX_SNAPLEN, Place, Precision};
 use crate::store::facts::CaptureFacts;
-use crate::store::format::{FILE_HEADER, Format, RECORD_HEADER, RecordHeader};
+use crate::store::format::{FILE_HEADER, Format, RECORD_HEADER};
 use crate::store::layout::Layout;
 use crate::store::names::{CaptureName, Role};
+use crate::store::progress::Walk;
 use crate::store::range::TimeRange;
 use crate::store::scan::{End, Reader};
 use crate::sys::clock::{Clock, RealClock};
-use crate::sys::fs::{FsFile, RealFs};
+use crate::sys::fs::{FsFile, RealFs, advice};
 
 /// What `extract` is asked.
 #[derive(Debug, Args)]
@@ -36,6 +40,7 @@ Examples:
   tapkeep extract --last 5m -w last.pcap
   tapkeep extract --since 14:30 --until 14:45 host 10.0.0.7 and tcp port 443 | wireshark -k -i -
   tapkeep extract --file capture_20241231_143052_0001.pcap udp port 53 | tshark -r -
+  ssh tap tapkeep extract --follow --last 5m not port 22 | wireshark -k -i -
   tapkeep extract --flow 42-1048600 | wireshark -k -i -
   tapkeep extract --finding port_scan-42-1048600 -w evidence.pcap")]
 pub(super) struct ExtractArgs {
@@ -46,6 +51,9 @@ pub(super) struct ExtractArgs {
     range: RangeArgs,
     #[command(flatten)]
     select: SelectArgs,
+    /// Go on with what is being captured, until interrupted: a live capture for a pipe. Begins now, or where --since or --last say
+    #[arg(long, conflicts_with_all = ["files", "flow", "finding", "until"])]
+    follow: bool,
     /// Write to FILE, readable by you alone; "-" is standard output, which is the default, and never a terminal
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     write: Option<PathBuf>,
@@ -83,30 +91,24 @@ pub(super) fn extract(args: &ExtractArgs, context: &Context, out: &mut Output) -
     if to_stdout && out.is_terminal() {
         bail!(UsageError("a capture file is nothing for a terminal: give -w FILE, or pipe it on".to_owned()));
     }
-    let range = args.range.resolve(RealClock.now().wall, &Local)?;
+    if args.follow && !to_stdout {
+        bail!(UsageError("--follow writes a stream, to standard output: leave -w FILE out, or send the stream to a file with >".to_owned()));
+    }
+    let range = args.range.resolve(RealClock.now().wall, &Here)?;
     let expression = args.filter.join(" ");
     // Wrong words are told before any file is looked at.
     Filter::compile(&expression, LinkType::ETHERNET).map_err(|error| UsageError(error.to_string()))?;
     let (layout, fs) = (Layout::new(&context.data_dir.path), RealFs::default());
-    let selection = Selection::new(&args.select, &args.files, &layout, &fs, context)?;
-    let mut extraction = Extraction { layout, fs, range, selection };
+    let selection = Selection::new(&args.select, &args.files, &layout, &fs, context, out)?;
+    let mut extraction = Extraction { layout, fs, range, selection, notes: Vec::new() };
+    if args.follow {
+        return follow::follow(extraction, expression, out);
+    }
     let sources = extraction.sources(args, context, out)?;
-    let kinds = extraction.survey(&sources, out)?;
-    let format = Format {
-        link: kinds.links.first().copied().unwrap_or(LinkType::ETHERNET),
-        precision: if kinds.nano { Precision::Nano } else { Precision::Micro },
-        snaplen: if kinds.snaplen == 0 { MAX_SNAPLEN } else { kinds.snaplen },
-    };
-    let filter = Filter::compile(&expression, format.link).map_err(|error| UsageError(error.to_string()))?;
-    let found = if to_stdout {
-        let mut sink = Sink::new(out.take_bytes(), format)?;
-        let found = extraction.copy(&sources, &filter, &mut sink, out);
-        sink.finish()?;
-        found?
-    } else {
-        let path = args.write.as_deref().unwrap_or(Path::new("-"));
-        extraction.write_file(path, format, &sources, &filter, out)?
-    };
+    let path = args.write.as_deref().filter(|_| !to_stdout);
+    let found = extraction.write(path, &sources, &expression, out);
+    extraction.notes.iter().for_each(|note| out.note(note));
+    let found = found?;
     if !sources.is_empty() {
         let [packets, bytes] = [(found.packets, "packet"), (found.bytes, "byte")].map(|(n, t)| counted(n, t));
         let files = counted(sources.len() as u64, "file");
@@ -135,6 +137,7 @@ pub(super) fn findings(
         files: files.to_vec(),
         range: RangeArgs::default(),
         select: args,
+        follow: false,
         write: Some(path.to_owned()),
         filter: Vec::new(),
     };
@@ -146,6 +149,8 @@ struct Extraction {
     fs: RealFs,
     range: TimeRange,
     selection: Selection,
+    /// What is wrong with the sources, each a sentence.
+    notes: Vec<String>,
 }
 
 impl Extraction {
@@ -155,7 +160,10 @@ impl Extraction {
             return args.files.iter().map(|file| self.named(file)).collect();
         }
         let ledger = || read_ledger(&self.layout.ledger());
-        let view = Viewer { layout: &self.layout, fs: &self.fs, ledger: &ledger }.look()?;
+        let waiting = Waiting::new("reading", out);
+        let viewer = Viewer { layout: &self.layout, fs: &self.fs, ledger: &ledger };
+        let view = viewer.look_beside(&|at| waiting.at(at))?;
+        waiting.over()?;
         for note in &view.notes {
             out.note(note);
         }
@@ -176,7 +184,7 @@ impl Extraction {
             .map(|facts| Source::Own(facts.name))
             .collect();
         if sources.is_empty() {
-            out.note(self.nothing(view.rows.len(), context));
+            out.note(self.nothing(&view, context));
         }
         Ok(sources)
     }
@@ -192,17 +200,17 @@ impl Extraction {
     }
 
     /// Why there is nothing to look into.
-    fn nothing(&self, known: usize, context: &Context) -> String {
+    fn nothing(&self, view: &View, context: &Context) -> String {
         let (dir, captures) = (&context.data_dir, self.layout.captures());
         match () {
-            () if !dir.path.exists() => format!("no packets: {dir} does not exist"),
+            () if !dir.path.exists() => absence::no_place("packets", dir),
             () if !captures.exists() => format!(
                 "no packets: {dir} holds no capture files; with SAVE_PCAP=false none are written, \
                  and packets cannot be extracted"
             ),
-            () if known == 0 => format!("no packets: {dir} holds no capture files yet"),
+            () if view.rows.is_empty() => format!("no packets: {dir} holds no capture files yet"),
             () if !self.range.is_bounded() => format!("no packets: the capture files in {dir} are empty"),
-            () => format!("no packets: no capture file in {dir} has any of that time"),
+            () => absence::nothing("packets", self.range, dir, view.kept()),
         }
     }
 
@@ -228,12 +236,12 @@ impl Extraction {
     }
 
     /// What the sources hold. Several link types do not fit into one output.
-    fn survey(&self, sources: &[Source], out: &mut Output) -> Result<Kinds> {
+    fn survey(&mut self, sources: &[Source], walk: &mut Walk<'_>) -> Result<Kinds> {
         let mut kinds = Kinds::default();
         for source in sources {
             match source {
-                Source::Own(name) => self.survey_own(*name, &mut kinds, out),
-                Source::Foreign(path) => survey_foreign(path, &mut kinds)?,
+                Source::Own(name) => self.survey_own(*name, &mut kinds),
+                Source::Foreign(path) => survey_foreign(path, &mut kinds, walk)?,
             }
         }
         if kinds.links.len() > 1 {
@@ -247,47 +255,53 @@ impl Extraction {
         Ok(kinds)
     }
 
-    fn survey_own(&self, name: CaptureName, kinds: &mut Kinds, out: &mut Output) {
+    fn survey_own(&mut self, name: CaptureName, kinds: &mut Kinds) {
         let Ok((file, _)) = self.open(name) else { return };
         match Reader::open(file.as_ref()) {
             Ok(reader) => kinds.add(reader.format()),
-            Err(error) => out.note(format_args!("{name}: {error}")),
+            Err(error) => self.notes.push(format!("{name}: {error}")),
         }
     }
 
-    /// Writes beside `path` and renames when all is there, so that nobody finds a half.
-    fn write_file(
+    /// Bytes that are read to survey the sources and to copy them.
+    fn size_of(&self, sources: &[Source]) -> u64 {
+        let size = |source: &Source| match source {
+            Source::Own(name) => {
+                let len = self.open(*name).and_then(|(file, _)| file.len()).unwrap_or(0);
+                let stretches = self.selection.stretches(name.number());
+                stretches.as_deref().unwrap_or(&[ALL]).iter().map(|stretch| size_of(*stretch, len)).sum()
+            }
+            Source::Foreign(path) => 2 * path.metadata().map_or(0, |meta| meta.len()),
+        };
+        sources.iter().map(size).sum::<u64>()
+    }
+
+    /// Writes what is asked for to a file, or to standard output.
+    fn write(
         &mut self,
-        path: &Path,
-        format: Format,
+        path: Option<&Path>,
         sources: &[Source],
-        filter: &Filter,
+        expression: &str,
         out: &mut Output,
     ) -> Result<Found> {
-        // What a link leads to is replaced, not the link.
-        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let regular = path.metadata().map_or(true, |meta| meta.is_file());
-        let suffix = format!(".{}.tmp", std::process::id());
-        let beside = if regular { with_suffix(path, &suffix) } else { path.to_owned() };
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(regular).mode(0o600);
-        let file = options.open(&beside).map_err(|error| {
-            let path = path.display();
-            anyhow!("create {path}: {error}; name a file in a directory that exists and that you may write")
-        })?;
-        let result = (|| -> Result<Found> {
-            let mut sink = Sink::new(Box::new(file), format)?;
-            let found = self.copy(sources, filter, &mut sink, out)?;
-            sink.finish()?;
-            if regular {
-                std::fs::rename(&beside, path)?;
-            }
-            Ok(found)
-        })();
-        if result.is_err() && regular {
-            let _ = std::fs::remove_file(&beside);
+        let waiting = Waiting::new("extracting", out);
+        let watch = |at| waiting.at(at);
+        let mut walk = Walk::new(self.size_of(sources), &watch);
+        let kinds = self.survey(sources, &mut walk)?;
+        let format = kinds.format();
+        let filter =
+            Filter::compile(expression, format.link).map_err(|error| UsageError(error.to_string()))?;
+        let mut fill = |to| {
+            let mut sink = Sink::new(to, format)?;
+            let found = self.copy(sources, &filter, &mut sink, &mut walk);
+            sink.flush()?;
+            waiting.check()?;
+            found
+        };
+        match path {
+            None => fill(out.take_bytes()),
+            Some(path) => whole::write(path, out.interrupts(), |file| fill(Box::new(file))),
         }
-        result.with_context(|| format!("write {}", path.display()))
     }
 
     fn copy(
@@ -295,10 +309,10 @@ impl Extraction {
         sources: &[Source],
         filter: &Filter,
         sink: &mut Sink,
-        out: &mut Output,
+        walk: &mut Walk<'_>,
     ) -> Result<Found> {
         let mut found = Found::default();
-        let Self { layout, fs, range, selection } = self;
+        let Self { layout, fs, range, selection, notes } = self;
         for (at, source) in sources.iter().enumerate() {
             let stretches = match source {
                 Source::Own(name) => selection.stretches(name.number()),
@@ -317,12 +331,15 @@ impl Extraction {
                 Ok(())
             };
             let damage = match source {
-                Source::Own(name) => copy_own(layout, fs, *name, stretches.as_deref(), &mut take)?,
-                Source::Foreign(path) => copy_foreign(at as u64 + 1, path, &mut take)?,
+                Source::Own(name) => copy_own((layout, fs), *name, stretches.as_deref(), walk, &mut take)?,
+                Source::Foreign(path) => copy_foreign(at as u64 + 1, path, walk, &mut take)?,
             };
             if let Some(damage) = damage {
-                out.note(damage);
+                notes.push(damage);
                 found.damaged = true;
+            }
+            if walk.is_given_up() {
+                break;
             }
         }
         Ok(found)
@@ -331,10 +348,10 @@ impl Extraction {
 
 /// Hands on the packets of a file of ours, or of stretches of it; says what is wrong with it, if anything is.
 fn copy_own(
-    layout: &Layout,
-    fs: &RealFs,
+    (layout, fs): (&Layout, &RealFs),
     name: CaptureName,
     stretches: Option<&[(u64, u64)]>,
+    walk: &mut Walk<'_>,
     take: &mut Take<'_>,
 ) -> Result<Option<String>> {
     let (file, role) = match layout.open_capture(fs, name) {
@@ -342,19 +359,23 @@ fn copy_own(
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Ok(Some(format!("{name} was evicted meanwhile")));
         }
-        Err(e) => return Err(e).with_context(|| format!("open {name}")),
+        Err(e) => bail!("open {name}: {e}{}", advice(&e)),
     };
     let mut reader = match Reader::open(file.as_ref()) {
         Ok(reader) => reader,
         Err(error) => return Ok(Some(format!("{name}: {error}"))),
     };
     let Format { link, precision, .. } = reader.format();
-    for &(first, last) in stretches.unwrap_or(&[(FILE_HEADER as u64, u64::MAX)]) {
+    let len = file.len().with_context(|| format!("read {name}"))?;
+    for &(first, last) in stretches.unwrap_or(&[ALL]) {
         reader.seek(first.max(FILE_HEADER as u64));
-        while reader.offset() <= last
+        let mut go_on = walk.begin(size_of((first, last), len));
+        while go_on
+            && reader.offset() <= last
             && let Some((offset, frame)) = reader.next_record().with_context(|| format!("read {name}"))?
         {
             take(&frame, link, precision, Place { file: name.number(), offset })?;
+            go_on = walk.record(|| offset - first.min(offset));
         }
     }
     Ok(match reader.end() {
@@ -369,8 +390,9 @@ fn copy_own(
 type Take<'a> = dyn FnMut(&Frame<'_>, LinkType, Precision, Place) -> io::Result<()> + 'a;
 
 /// Hands on the packets of the file of that number in the list; their places are as [`crate::index::fresh`] has them.
-fn copy_foreign(file: u64, path: &Path, take: &mut Take<'_>) -> Result<Option<String>> {
+fn copy_foreign(file: u64, path: &Path, walk: &mut Walk<'_>, take: &mut Take<'_>) -> Result<Option<String>> {
     let mut import = Import::open(path)?;
+    walk.begin(import.total().unwrap_or(0));
     let mut offset = FILE_HEADER as u64;
     loop {
         match import.next() {
@@ -381,57 +403,49 @@ fn copy_foreign(file: u64, path: &Path, take: &mut Take<'_>) -> Result<Option<St
             Ok(None) => break,
             Err(error) => return Ok(Some(error.to_string())),
         }
+        if !walk.record(|| import.position()) {
+            break;
+        }
     }
     Ok(import.cut())
 }
 
 /// A pcapng file tells of its interfaces as it goes on, so it is read to its end; damage is told when it is copied.
-fn survey_foreign(path: &Path, kinds: &mut Kinds) -> Result<()> {
+fn survey_foreign(path: &Path, kinds: &mut Kinds, walk: &mut Walk<'_>) -> Result<()> {
     let mut import = Import::open(path)?;
-    while let Ok(Some(_)) = import.next() {}
+    let mut go_on = walk.begin(import.total().unwrap_or(0));
+    while go_on && let Ok(Some(_)) = import.next() {
+        go_on = walk.record(|| import.position());
+    }
     for link in import.link_types() {
         kinds.add(Format { link, precision: import.precision(), snaplen: MAX_SNAPLEN });
     }
     Ok(())
 }
 
+/// The stretch of all records.
+const ALL: (u64, u64) = (FILE_HEADER as u64, u64::MAX);
+
+/// Bytes of a stretch of a file of that length.
+fn size_of((first, last): (u64, u64), len: u64) -> u64 {
+    last.min(len).saturating_sub(first)
+}
+
 impl Kinds {
+    /// Of the output.
+    fn format(&self) -> Format {
+        Format {
+            link: self.links.first().copied().unwrap_or(LinkType::ETHERNET),
+            precision: if self.nano { Precision::Nano } else { Precision::Micro },
+            snaplen: if self.snaplen == 0 { MAX_SNAPLEN } else { self.snaplen },
+        }
+    }
+
     fn add(&mut self, format: Format) {
         if !self.links.contains(&format.link) {
             self.links.push(format.link);
         }
         self.nano |= format.precision == Precision::Nano;
         self.snaplen = self.snaplen.max(format.snaplen);
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// A PCAP stream being written.
-struct Sink {
-    out: BufWriter<Box<dyn Write>>,
-    precision: Precision,
-}
-
-impl Sink {
-    fn new(out: Box<dyn Write>, format: Format) -> io::Result<Self> {
-        let mut out = BufWriter::with_capacity(1 << 18, out);
-        out.write_all(&format.encode())?;
-        Ok(Self { out, precision: format.precision })
-    }
-
-    fn put(&mut self, frame: &Frame<'_>, precision: Precision) -> io::Result<()> {
-        let finer = precision.nanos() / self.precision.nanos();
-        let frac = u32::try_from(i64::from(frame.frac) * finer).unwrap_or(u32::MAX);
-        self.out.write_all(&RecordHeader::of(&Frame { frac, ..*frame }).encode())?;
-        self.out.write_all(frame.data)
-    }
-
-    fn finish(mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

@@ -6,6 +6,7 @@ use crate::detect::Net;
 use crate::flow::summary::Probe;
 use crate::packet::addr::Addr;
 use crate::packet::community_id::CommunityId;
+use crate::packet::level::Level;
 
 /// Which flows. Words of one kind are alternatives; several kinds must all fit.
 #[derive(Debug, Clone, Default, Args)]
@@ -17,13 +18,13 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "NET")]
     pub net: Vec<Net>,
     /// Only with this port at one end; repeatable
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port)]
     pub port: Vec<u16>,
     /// Only of this protocol: tcp, udp, icmp, icmp6, sctp or a number; repeatable
     #[arg(long, value_name = "PROTO", value_parser = proto)]
     pub proto: Vec<u8>,
     /// Only of this application: tls, http, dns, ssh …; repeatable
-    #[arg(long, value_name = "APP")]
+    #[arg(long, value_name = "APP", value_parser = app)]
     pub app: Vec<String>,
     /// Only with this Community ID; repeatable
     #[arg(long, value_name = "ID")]
@@ -76,6 +77,18 @@ impl FilterArgs {
         }
         self.host.iter().map(|&host| Addr::from(host).into()).collect()
     }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "not a port; a number from 0 to 65535 is".to_owned())
+}
+
+/// The application as records name it.
+fn app(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    Level::from_name(&name).map(|_| name).ok_or_else(|| {
+        "no application of that name; expected one of the column APP or of `tapkeep protocols`, as tls, http or dns".to_owned()
+    })
 }
 
 /// The number of a protocol by its name.

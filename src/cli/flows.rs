@@ -1,31 +1,34 @@
-//! `tapkeep flows`: flow records, filtered; as a table, JSON lines or CSV; followed live; asked in SQL.
+//! `tapkeep flows`: flow records, filtered; as a table or in a format of other tools; followed live; asked in SQL.
 
-mod csv;
 mod follow;
 mod reach;
 mod sql;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use chrono::Local;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::ask::{self, TABLE_LIMIT};
 use super::filter::{Ends, FilterArgs};
+use super::format::{FormatArgs, Kind, Lines, Row};
 use super::output::{Exit, Output};
-use super::table::{Align, Table, bytes, count, counted, duration};
-use super::time::{RangeArgs, date_time, zone_name};
-use super::{Context, settings};
+use super::progress::Waiting;
+use super::sort::{Place, Rank, SortArgs};
+use super::table::{Align, Cell, Table, bytes, counted, duration};
+use super::tail::TailArgs;
+use super::time::{RangeArgs, date_time};
+use super::zone::Here;
+use super::{Context, absence, settings};
+use crate::config::units::ByteSize;
 use crate::detect::Finding;
 use crate::detect::stream::Sink;
 use crate::flow::record::FlowRecord;
 use crate::index;
-use crate::index::flow_table::KEYS;
 use crate::index::flows::{FlowLook, FlowQuestion, Item, flows_of};
 use crate::index::fresh;
+use crate::packet;
 use crate::packet::addr::Addr;
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
@@ -33,16 +36,52 @@ use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs::RealFs;
 use reach::Reach;
 
+/// What flow records can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Key {
+    /// Bytes of both directions
+    #[default]
+    Bytes,
+    /// Packets of both directions
+    Packets,
+    /// Bytes that the source sent
+    Sent,
+    /// Bytes that the source received
+    Received,
+    /// First packet
+    Start,
+    /// Last packet, the latest first
+    End,
+    /// From the first packet to the last
+    Lasted,
+}
+
+impl Key {
+    fn rank(self, record: &FlowRecord) -> Rank {
+        match self {
+            Self::Bytes => Rank::number(total_bytes(record)),
+            Self::Packets => Rank::number(record.orig_packets + record.resp_packets),
+            Self::Sent => Rank::number(record.orig_bytes),
+            Self::Received => Rank::number(record.resp_bytes),
+            Self::Start => Rank::Time(record.start),
+            Self::End => Rank::latest(record.end),
+            Self::Lasted => Rank::number(lasted(record)),
+        }
+    }
+}
+
 /// What `flows` is asked.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A long flow has a record every five minutes (part 0, 1, 2 …). Without FILE the records of the data directory
-answer; a capture file is analysed, a .jsonb file is read.
+A long flow has a record every five minutes (part 0, 1, 2 …). Without FILE the records of the data
+directory answer; a capture file is analysed, a .jsonb file is read.
 
 Examples:
   tapkeep flows --last 1h --host 10.0.0.7 --app tls
+  tapkeep flows --last 1d --sort lasted --limit 5
   tapkeep flows --community-id 1:wCb3OG7yAFWelaUydu0D+125CLM= --json
   tapkeep flows --follow --port 22
+  tapkeep flows --follow --format ecs --cursor-file flows.cursor >> flows.ndjson
   tapkeep flows suspect.pcap --csv > flows.csv
   tapkeep flows --sql \"SELECT app, sum(orig_bytes + resp_bytes) AS bytes FROM flows GROUP BY app\"")]
 pub(super) struct FlowsArgs {
@@ -59,39 +98,40 @@ pub(super) struct FlowsArgs {
     /// Only with this finding; repeatable
     #[arg(long, value_name = "ID")]
     finding: Vec<String>,
-    /// Only records of at least so many bytes in both directions
-    #[arg(long, value_name = "BYTES")]
+    /// Only records of at least so many bytes in both directions: 500000, 500kB, 1MiB
+    #[arg(long, value_name = "BYTES", value_parser = size)]
     min_bytes: Option<u64>,
-    /// Go on with what comes, until interrupted
-    #[arg(long, conflicts_with_all = ["files", "since", "until", "last", "limit"])]
-    follow: bool,
+    #[command(flatten)]
+    sort: SortArgs<Key>,
+    #[command(flatten)]
+    tail: TailArgs,
     /// Answer this query over the table flows, whose columns are the keys of a flow record
     #[arg(long, value_name = "SELECT", conflicts_with_all = [
-        "follow", "host", "net", "port", "proto", "app", "community_id", "flow", "finding", "min_bytes",
+        "follow", "cursor_file", "host", "net", "port", "proto", "app", "community_id", "flow", "finding", "min_bytes",
+        "sort", "reverse",
     ])]
     sql: Option<String>,
-    /// Print a JSON document a line
-    #[arg(long)]
-    json: bool,
-    /// Print CSV
-    #[arg(long, conflicts_with = "json")]
-    csv: bool,
-    /// Show only the N largest, or with --sql the first N rows; 0 = all [default: 20 in a table, with --sql 1000; all in JSON and
-    /// CSV]
+    #[command(flatten)]
+    format: FormatArgs,
+    /// Show only the first N of that order, or with --sql the first N rows; 0 = all [default: 20 in a table, with --sql 1000; all
+    /// in other formats]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 }
 
 pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Result<Exit> {
     let (layout, fs) = (Layout::new(&context.data_dir.path), RealFs::default());
-    if args.follow {
+    if args.tail.is_asked() {
         return follow::follow(args, &layout, &fs, out);
     }
     let now = RealClock.now();
-    let range = args.range.resolve(now.wall, &Local)?;
+    let range = args.range.resolve(now.wall, &Here)?;
     if let Some(query) = &args.sql {
         return sql::answer(query, args, range, context, out);
     }
+    let waiting = Waiting::new("reading flows", out);
+    let waiting = if args.streams() && out.is_terminal() { waiting.without_bar() } else { waiting };
+    let watch = |at| waiting.at(at);
     let question = FlowQuestion {
         layout: &layout,
         fs: &fs,
@@ -99,23 +139,22 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
         needles: args.needles(),
         begun: if let [one] = &args.flow[..] { index::flows::place_of(one) } else { None },
         without: HashSet::new(),
+        watch: &watch,
     };
     let reach = args.files.is_empty().then(|| Reach::of(range, context));
     let mut answer = Answer::new(args, range, out);
     answer.begin()?;
     let look = gather(args, &question, context, &mut answer)?;
+    waiting.over()?;
     let (matched, folded) = answer.finish(reach.as_ref())?;
     for note in &look.notes {
         out.note(note);
     }
     if matched == 0 {
-        out.note(nothing(args, range, context, &fs));
+        out.note(nothing(args, range, context, look.damaged));
     }
     if folded > 0 {
-        out.note(format_args!(
-            "{} of one packet were only counted (flows.fold)",
-            counted(folded, "more flow")
-        ));
+        out.note(self::folded(folded));
     }
     if let Some(missing) = reach.and_then(|reach| reach.missing()) {
         out.note(missing);
@@ -127,26 +166,27 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
     })
 }
 
+/// What is said of flows that are no records.
+fn folded(n: u64) -> String {
+    format!("{} of one packet were only counted (flows.fold)", counted(n, "more flow"))
+}
+
 /// Why there is nothing to show.
-fn nothing(args: &FlowsArgs, range: TimeRange, context: &Context, fs: &RealFs) -> String {
-    let narrowed = args.is_filtered() || range.is_bounded() || args.sql.is_some();
+fn nothing(args: &FlowsArgs, range: TimeRange, context: &Context, damaged: bool) -> String {
     let what = match () {
-        () if args.sql.is_some() => "no rows",
-        () if narrowed => "no flow records fit",
-        () => "no flow records",
+        () if args.sql.is_some() => "rows",
+        () if args.is_filtered() => "flow records that fit",
+        () => "flow records",
     };
     if !args.files.is_empty() {
-        return format!("{what} in these files");
+        return absence::nothing(what, range, absence::readable("these files", damaged), None);
     }
-    let dir = format!("{} ({})", context.data_dir.path.display(), context.why);
-    let oldest = index::flows::oldest(fs, &Layout::new(&context.data_dir.path)).ok().flatten();
-    match oldest {
-        Some(oldest) => {
-            format!("{what} in {dir}; its oldest flow record begins {}", date_time(oldest, &Local))
-        }
-        None if narrowed => format!("{what} in {dir}; it has no flow records"),
-        None => format!("{what} in {dir}"),
-    }
+    absence::nothing_kept(what, range, (&context.data_dir, damaged), Reach::of(range, context).kept())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size = ByteSize::parse(text, Some(1)).map(|size| size.0);
+    size.ok_or_else(|| "not a size; 500000, 500kB and 1MiB are".to_owned())
 }
 
 /// Where a flow file is: a bare name is one of the data directory's, if that has it.
@@ -164,6 +204,11 @@ impl FlowsArgs {
     pub(super) fn is_filtered(&self) -> bool {
         let words = self.flow.len() + self.finding.len();
         !self.filter.is_empty() || words > 0 || self.min_bytes.is_some()
+    }
+
+    /// Whether records are printed as they come.
+    fn streams(&self) -> bool {
+        self.format.get().is_some() && matches!(self.limit, None | Some(0)) && !self.sort.is_asked()
     }
 
     /// Texts of which a record that fits holds at least one.
@@ -189,6 +234,11 @@ impl FlowsArgs {
             && self.min_bytes.is_none_or(|least| total_bytes(record) >= least)
             && self.filter.matches(&ends, || record.community_id.as_deref()?.parse().ok())
     }
+}
+
+/// Milliseconds from the first packet to the last.
+fn lasted(record: &FlowRecord) -> u64 {
+    u64::try_from((record.end - record.start) / 1_000_000).unwrap_or(0)
 }
 
 fn total_bytes(record: &FlowRecord) -> u64 {
@@ -217,22 +267,30 @@ fn gather(
     let captures: Vec<_> = args.files.iter().filter(|path| !is_flow_file(path)).cloned().collect();
     if !captures.is_empty() {
         let settings = settings::analysis(&context.loaded.config).stream;
-        let notes = fresh::analyse(question.layout, question.fs, &captures, &settings, answer)?;
+        let notes =
+            fresh::analyse(question.layout, question.fs, &captures, &settings, answer, question.watch)?;
         look.damaged |= !notes.is_empty();
         look.notes.extend(notes);
     }
     Ok(look)
 }
 
+/// The order of records of one rank: as the flows began, ids that are none of ours as texts.
+type FlowOrder = (Option<packet::Place>, String, u32);
+
 /// What has been found, printed as it comes or kept for the table.
 struct Answer<'a> {
     args: &'a FlowsArgs,
+    /// None for a table.
+    lines: Option<Lines>,
     range: TimeRange,
     out: &'a mut Output,
-    /// The largest records, smallest first.
-    largest: BTreeMap<(u64, Reverse<String>, Reverse<u32>), FlowRecord>,
+    /// The first records of the order asked for.
+    first: BTreeMap<(Place, FlowOrder), FlowRecord>,
     limit: usize,
     matched: u64,
+    /// Of those that matched, in both directions.
+    bytes: u64,
     folded: u64,
     failed: Option<std::io::Error>,
 }
@@ -242,21 +300,17 @@ impl<'a> Answer<'a> {
         let limit = match args.limit {
             Some(0) => usize::MAX,
             Some(limit) => limit,
-            None if args.json || args.csv => usize::MAX,
+            None if args.format.get().is_some() => usize::MAX,
             None => TABLE_LIMIT,
         };
-        let largest = BTreeMap::new();
-        Self { args, range, out, largest, limit, matched: 0, folded: 0, failed: None }
-    }
-
-    /// Whether records are printed as they come.
-    fn is_stream(&self) -> bool {
-        (self.args.json || self.args.csv) && self.limit == usize::MAX
+        let first = BTreeMap::new();
+        let lines = args.format.get().map(|format| Lines::new(format, Kind::Flows));
+        Self { args, lines, range, out, first, limit, matched: 0, bytes: 0, folded: 0, failed: None }
     }
 
     fn begin(&mut self) -> Result<()> {
-        if self.args.csv {
-            self.out.line(KEYS.join(","))?;
+        if let Some(lines) = &self.lines {
+            lines.head(self.out)?;
         }
         Ok(())
     }
@@ -275,40 +329,41 @@ impl<'a> Answer<'a> {
             return;
         }
         self.matched += 1;
-        if self.is_stream() {
+        self.bytes += total_bytes(&record);
+        if self.args.streams() {
             if let Err(error) = self.print(&record) {
                 self.failed.get_or_insert(error);
             }
             return;
         }
-        let key = (total_bytes(&record), Reverse(record.flow_id.clone()), Reverse(record.part));
-        self.largest.insert(key, record);
-        if self.largest.len() > self.limit {
-            self.largest.pop_first();
+        let place = self.args.sort.place(self.args.sort.key().rank(&record));
+        let order = (record.id(), record.flow_id.clone(), record.part);
+        self.first.insert((place, order), record);
+        if self.first.len() > self.limit {
+            self.first.pop_last();
         }
     }
 
     fn print(&mut self, record: &FlowRecord) -> std::io::Result<()> {
-        if self.args.csv { self.out.line(csv::record(record)) } else { self.out.json(record) }
+        self.lines.as_ref().map_or(Ok(()), |lines| lines.row(Row::Flow(record), self.out))
     }
 
     /// Prints what was kept; tells how many records fitted, and how many flows were only counted.
     fn finish(mut self, reach: Option<&Reach<'_>>) -> Result<(u64, u64)> {
-        let records: Vec<_> = std::mem::take(&mut self.largest).into_values().rev().collect();
-        if self.args.json || self.args.csv {
+        let records: Vec<_> = std::mem::take(&mut self.first).into_values().collect();
+        if self.lines.is_some() {
             records.iter().try_for_each(|record| self.print(record))?;
         } else if self.matched > 0 {
-            let now = RealClock.now().wall;
-            let zone = zone_name(now, &Local, std::env::var("TZ").ok());
-            let matched = counted(self.matched, "flow record");
+            let zone = Here.name(records.iter().flat_map(|record| [record.start, record.end]));
+            let (matched, bytes) = (counted(self.matched, "flow record"), bytes(self.bytes));
             self.out.line(format_args!(
-                "{matched}{}; times in {zone}",
+                "{matched}, {bytes}{}; times in {zone}",
                 reach.map(Reach::head).unwrap_or_default()
             ))?;
             self.out.table(&table(&records))?;
             if (records.len() as u64) < self.matched {
-                let (shown, all) = (count(records.len() as u64), count(self.matched));
-                self.out.line(format_args!("the {shown} largest of {all} shown; --limit 0 shows all"))?;
+                self.out
+                    .line(absence::cut(records.len(), usize::try_from(self.matched).unwrap_or(usize::MAX)))?;
             }
         }
         self.failed.map_or(Ok((self.matched, self.folded)), |error| Err(error.into()))
@@ -341,12 +396,11 @@ fn table(records: &[FlowRecord]) -> Table {
         ("", Align::Left),
     ]);
     for record in records {
-        let lasted = u64::try_from((record.end - record.start) / 1_000_000).unwrap_or(0);
         table.row(vec![
-            date_time(record.start, &Local).into(),
-            duration(lasted).into(),
-            end_text(record.src_ip, record.src_port).into(),
-            end_text(record.dst_ip, record.dst_port).into(),
+            date_time(record.start, &Here).into(),
+            duration(lasted(record)).into(),
+            Cell::address(end_text(record.src_ip, record.src_port)),
+            Cell::address(end_text(record.dst_ip, record.dst_port)),
             ask::vlan_text(record.vlan).into(),
             proto_text(record).into(),
             record.app.as_deref().unwrap_or("").into(),

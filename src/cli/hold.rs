@@ -5,17 +5,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use chrono::Local;
 use clap::Args;
 
 use super::output::{Exit, Output, UsageError};
 use super::time::RangeArgs;
-use super::{Context, read_ledger, settings};
+use super::zone::Here;
+use super::{Context, absence, read_ledger, settings};
 use crate::index::view::{View, Viewer};
 use crate::store::catalog::Row;
 use crate::store::hold;
 use crate::store::layout::Layout;
 use crate::store::names::CaptureName;
+use crate::store::range::TimeRange;
 use crate::store::retention::{Candidate, allowance, may_hold};
 use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs::{Fs, RealFs};
@@ -34,9 +35,10 @@ pub(super) struct HoldArgs {
 pub(super) fn hold(args: &HoldArgs, context: &Context, out: &mut Output) -> Result<Exit> {
     let place = Place::of(context);
     let view = place.look(out)?;
-    let chosen = choose(args, &view, context)?;
+    let range = args.range.resolve(RealClock.now().wall, &Here)?;
+    let chosen = choose(args, range, &view, context)?;
     if chosen.is_empty() {
-        return nothing(context, out);
+        return nothing(range, &view, context, out);
     }
     place.check_room(&view.rows, &chosen, context)?;
     for name in chosen {
@@ -50,9 +52,10 @@ pub(super) fn hold(args: &HoldArgs, context: &Context, out: &mut Output) -> Resu
 pub(super) fn release(args: &HoldArgs, context: &Context, out: &mut Output) -> Result<Exit> {
     let place = Place::of(context);
     let view = place.look(out)?;
-    let chosen = choose(args, &view, context)?;
+    let range = args.range.resolve(RealClock.now().wall, &Here)?;
+    let chosen = choose(args, range, &view, context)?;
     if chosen.is_empty() {
-        return nothing(context, out);
+        return nothing(range, &view, context, out);
     }
     for name in chosen {
         let new = refused("release", name, hold::release(&place.fs, &place.layout, name))?;
@@ -70,10 +73,10 @@ fn refused(what: &str, name: CaptureName, result: io::Result<bool>) -> Result<bo
     result.map_err(|error| anyhow!("{what} {name}: {error}{advice}"))
 }
 
-fn nothing(context: &Context, out: &mut Output) -> Result<Exit> {
+fn nothing(range: TimeRange, view: &View, context: &Context, out: &mut Output) -> Result<Exit> {
     out.note(match context.data_dir.path.exists() {
-        true => format!("no capture file in {} has packets of that time", context.data_dir),
-        false => format!("no capture files: {} does not exist", context.data_dir),
+        true => absence::nothing("packets", range, &context.data_dir, view.kept()),
+        false => absence::no_place("capture files", &context.data_dir),
     });
     Ok(Exit::NothingLeft)
 }
@@ -117,8 +120,7 @@ impl Place {
 }
 
 /// The files named, and those with packets of the range.
-fn choose(args: &HoldArgs, view: &View, context: &Context) -> Result<Vec<CaptureName>> {
-    let range = args.range.resolve(RealClock.now().wall, &Local)?;
+fn choose(args: &HoldArgs, range: TimeRange, view: &View, context: &Context) -> Result<Vec<CaptureName>> {
     if args.files.is_empty() && !range.is_bounded() {
         bail!(UsageError("name capture files, or a time with --since, --until or --last".to_owned()));
     }

@@ -1,17 +1,23 @@
 //! `tapkeep list`: the capture files and the flow files, the growing ones and on request the evicted ones included.
 
 mod flows;
+mod order;
+mod strip;
 
 use std::path::Path;
 
 use anyhow::Result;
-use chrono::{Local, TimeZone};
+use chrono::TimeZone;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use self::order::Key;
+use super::absence;
 use super::output::{Exit, Output};
-use super::table::{Align, Cell, Look, Table, bytes, count, duration};
-use super::time::{RangeArgs, date_time, end_time, zone_name};
+use super::sort::SortArgs;
+use super::table::{Align, Cell, Look, Table, bytes, count, counted, duration};
+use super::time::{RangeArgs, date_time, end_time};
+use super::zone::Here;
 use crate::daemon::ServiceState;
 use crate::index::flow_view::flow_files;
 use crate::index::view::{View, Viewer};
@@ -40,6 +46,18 @@ pub enum Kind {
 
 /// What `list` is asked.
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+The line above the table is traffic over time, each file's bytes spread evenly over its time;
+tapkeep report looks at the packets.
+
+LOST counts packets that a file misses, by cause; ? is what nobody counted. ~ marks files that were
+recorded while the clock was not synchronised.
+
+Examples:
+  tapkeep list
+  tapkeep list --last 1h
+  tapkeep list --all --limit 0
+  tapkeep list --kind capture --json | jq -r '.files[] | select(.state == \"sealed\") | .name'")]
 pub struct ListArgs {
     /// Also show files that retention has evicted
     #[arg(long)]
@@ -50,9 +68,12 @@ pub struct ListArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Show only the N latest files, 0 = all [default: 20 in a table, all in JSON]
+    /// Show only the N latest files, or the first N of the order asked for; 0 = all [default: 20 in a table, all in JSON]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// In which order.
+    #[command(flatten)]
+    pub(super) sort: SortArgs<Key>,
     /// Which time.
     #[command(flatten)]
     pub range: RangeArgs,
@@ -72,8 +93,8 @@ pub struct Place<'a> {
 /// Answers. `ledger` reads the ledger at a path; it is called only if the index does not answer, and fails in
 /// words.
 ///
-/// # Errors A contradictory range, a directory that cannot be read, an answer that cannot be written. With
-/// `--json` an empty document is printed all the same.
+/// # Errors
+/// A contradictory range, a directory that cannot be read, an answer that cannot be written.
 pub fn list(
     args: &ListArgs,
     place: &Place<'_>,
@@ -81,11 +102,10 @@ pub fn list(
     out: &mut Output,
 ) -> Result<Exit> {
     let now = RealClock.now();
-    let answer = gather(args, place, ledger, now);
+    let answer = gather(args, place, ledger, now)?;
     if args.json {
-        out.json(&answer.as_ref().unwrap_or(&Answer::default()).json(args.limit.unwrap_or(0)))?;
+        out.json(&answer.json(args.sort, args.limit.unwrap_or(0)))?;
     }
-    let answer = answer?;
     for note in &answer.view.notes {
         out.note(note);
     }
@@ -94,18 +114,22 @@ pub fn list(
         return Ok(if answer.range.is_bounded() { Exit::NothingLeft } else { Exit::Ok });
     }
     if !args.json {
-        let zone = zone_name(now.wall, &Local, std::env::var("TZ").ok());
+        let zone = Here.name(answer.times());
         let limit = args.limit.unwrap_or(TABLE_LIMIT);
         if !answer.view.rows.is_empty() {
             out.line(format_args!("Capture files in {}; times in {zone}", place.data_dir.display()))?;
-            answer.show(limit, &Local, out)?;
+            answer.show(args.sort, limit, &Here, out)?;
         }
         if !answer.flows.is_empty() {
             if !answer.view.rows.is_empty() {
                 out.line("")?;
             }
             out.line(format_args!("Flow files in {}; times in {zone}", place.data_dir.display()))?;
-            out.table(&flows::table(latest(&answer.flows, limit), &Local))?;
+            let shown = order::flows(&answer.flows, args.sort, limit);
+            out.table(&flows::table(&shown, &answer.flows, &Here))?;
+            if shown.len() < answer.flows.len() {
+                out.line(absence::cut(shown.len(), answer.flows.len()))?;
+            }
         }
         if answer.left > 0 {
             out.line(format_args!("{} recorded and not analysed yet", bytes(answer.left)))?;
@@ -117,35 +141,37 @@ pub fn list(
 
 /// The answer of no files, in JSON.
 pub(super) fn empty() -> Value {
-    Answer::default().json(0)
+    let mut document = Answer::default().json(SortArgs::default(), 0);
+    document["losses"] = json!(Losses::UNKNOWN);
+    document
 }
 
 #[derive(Default)]
-struct Answer {
+pub(super) struct Answer {
     /// What is left of it.
-    view: View,
+    pub(super) view: View,
     /// The same of the flow files.
     flows: Vec<FlowRow>,
     range: TimeRange,
-    /// Files before the range was looked at.
-    before: usize,
+    /// From the first to the last stamp of the files that are there, whatever the range.
+    kept: Option<(Nanos, Nanos)>,
     /// What the service says is odd about the tap.
     tap: Vec<String>,
     /// Bytes that it has recorded and not analysed yet.
     left: u64,
 }
 
-fn gather(
+pub(super) fn gather(
     args: &ListArgs,
     place: &Place<'_>,
     ledger: &dyn Fn(&Path) -> Result<Vec<Entry>, String>,
     now: Now,
 ) -> Result<Answer> {
-    let range = args.range.resolve(now.wall, &Local)?;
+    let range = args.range.resolve(now.wall, &Here)?;
     let layout = Layout::new(place.data_dir);
     let ledger = || ledger(&layout.ledger());
     let mut view = Viewer { layout: &layout, fs: &RealFs::default(), ledger: &ledger }.look()?;
-    let up_ms = u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX);
+    let up_ms = now.up_ms();
     let service = ServiceState::find(place.runtime_dir, place.data_dir)
         .ok()
         .flatten()
@@ -162,7 +188,7 @@ fn gather(
     }
     let wanted = |kind| args.kind.is_none_or(|only| only == kind);
     view.rows.retain(|row| wanted(Kind::Capture) && (args.all || row.evicted.is_none()));
-    let before = view.rows.len();
+    let kept = view.kept();
     let touched = |first: Option<Nanos>, last| {
         !range.is_bounded() || first.zip(last).is_some_and(|(first, last)| range.touches(first, last))
     };
@@ -171,23 +197,20 @@ fn gather(
     let mut flows = flow_files(&layout, &RealFs::default(), &ledger).unwrap_or_default();
     flows.retain(|row| wanted(Kind::Flows) && (args.all || row.evicted.is_none()));
     flows.retain(|row| touched(row.facts.first, row.facts.last));
-    Ok(Answer { view, flows, range, before, tap, left })
-}
-
-/// The latest of them; 0 is all.
-fn latest<T>(rows: &[T], limit: usize) -> &[T] {
-    let skipped = if limit == 0 { 0 } else { rows.len().saturating_sub(limit) };
-    &rows[skipped..]
+    Ok(Answer { view, flows, range, kept, tap, left })
 }
 
 /// When a gap ended, by the clock at its beginning.
-fn end_of(gap: &Gap) -> Option<Nanos> {
+pub(super) fn end_of(gap: &Gap) -> Option<Nanos> {
     gap.from?.checked_add(i64::try_from(gap.duration_ms).ok()?.checked_mul(1_000_000)?)
 }
 
 impl Answer {
-    fn latest(&self, limit: usize) -> &[Row] {
-        latest(&self.view.rows, limit)
+    /// Those that the tables show.
+    fn times(&self) -> impl Iterator<Item = Nanos> + '_ {
+        let captures = self.view.rows.iter().flat_map(|row| [row.facts.first, row.facts.last]);
+        let flows = self.flows.iter().flat_map(|row| [row.facts.first, row.facts.last]);
+        captures.chain(flows).flatten()
     }
 
     fn losses(&self) -> Losses {
@@ -195,19 +218,16 @@ impl Answer {
     }
 
     fn nothing(&self, place: &Place<'_>) -> String {
-        let dir = format!("{} ({})", place.data_dir.display(), place.why);
-        match self.before {
-            _ if !place.data_dir.exists() => {
-                format!("no capture files: {} does not exist ({})", place.data_dir.display(), place.why)
-            }
-            0 => format!("no capture files in {dir}"),
-            1 => format!("the one capture file in {dir} has no packets of that time"),
-            n => format!("none of the {n} capture files in {dir} has packets of that time"),
+        let (dir, why) = (place.data_dir.display(), place.why);
+        if !place.data_dir.exists() {
+            return format!("no capture files: {dir} does not exist ({why})");
         }
+        let what = if self.kept.is_some() { "packets" } else { "capture files" };
+        absence::nothing(what, self.range, format_args!("{dir} ({why})"), self.kept)
     }
 
     /// What a file is called now; an evicted one, what it was called last.
-    fn present_name(&self, row: &Row) -> String {
+    pub(super) fn present_name(&self, row: &Row) -> String {
         let name = row.facts.name;
         name.file_name(match row.facts.state {
             State::Recording => Role::Part,
@@ -216,10 +236,12 @@ impl Answer {
         })
     }
 
-    fn json(&self, limit: usize) -> Value {
+    fn json(&self, order: SortArgs<Key>, limit: usize) -> Value {
         let rows = &self.view.rows;
-        let captures = self.latest(limit).iter().map(|row| file_json(row, self.present_name(row)));
-        let files: Vec<_> = captures.chain(latest(&self.flows, limit).iter().map(flows::json)).collect();
+        let captures = order::captures(rows, order, limit);
+        let captures = captures.into_iter().map(|row| file_json(row, self.present_name(row)));
+        let flows = order::flows(&self.flows, order, limit).into_iter().map(flows::json);
+        let files: Vec<_> = captures.chain(flows).collect();
         json!({
             "files": files,
             "matched": rows.len() + self.flows.len(),
@@ -232,8 +254,15 @@ impl Answer {
         })
     }
 
-    fn show<Z: TimeZone>(&self, limit: usize, zone: &Z, out: &mut Output) -> Result<()> {
-        let shown = self.latest(limit);
+    fn show<Z: TimeZone>(
+        &self,
+        order: SortArgs<Key>,
+        limit: usize,
+        zone: &Z,
+        out: &mut Output,
+    ) -> Result<()> {
+        let shown = order::captures(&self.view.rows, order, limit);
+        strip::strip(&self.view, zone).iter().try_for_each(|cells| out.row(cells))?;
         let mut table = Table::new(&[
             (" FIRST", Align::Left),
             ("LAST", Align::Left),
@@ -247,9 +276,9 @@ impl Answer {
         ]);
         // Gaps before the first file shown belong to files that are not.
         let begin = shown.iter().find_map(|row| row.facts.first);
-        let mut gaps =
-            self.view.gaps.iter().filter(|gap| gap.from.is_some() && end_of(gap) >= begin).peekable();
-        for row in shown {
+        let belongs = |gap: &&Gap| !order.is_asked() && gap.from.is_some() && end_of(gap) >= begin;
+        let mut gaps = self.view.gaps.iter().filter(belongs).peekable();
+        for row in &shown {
             while let Some(gap) =
                 gaps.next_if(|gap| row.facts.first.is_some_and(|first| gap.from < Some(first)))
             {
@@ -264,23 +293,30 @@ impl Answer {
             out.line("~ the clock was not synchronised: times may be wrong")?;
         }
         if shown.len() < self.view.rows.len() {
-            let (shown, all) = (count(shown.len() as u64), count(self.view.rows.len() as u64));
-            out.line(format_args!("{shown} of {all} shown; --limit 0 shows all"))?;
+            out.line(absence::cut(shown.len(), self.view.rows.len()))?;
         }
         Ok(())
+    }
+
+    /// How long nothing could be captured, all in all.
+    fn gaps(&self) -> Cell {
+        match self.view.gaps.len() as u64 {
+            0 => Cell::from(""),
+            n => {
+                let lasted = duration(self.view.gaps.iter().map(|gap| gap.duration_ms).sum());
+                Cell::new(format!("{}, {lasted}", counted(n, "gap")), Look::Warning)
+            }
+        }
     }
 
     /// The last row: the files that are there.
     fn totals(&self) -> Vec<Cell> {
         let there = || self.view.rows.iter().filter(|row| row.evicted.is_none()).map(|row| &row.facts);
         let evicted = self.view.rows.len() - there().count();
-        let files =
-            |n: usize| if n == 1 { "1 file".to_owned() } else { format!("{} files", count(n as u64)) };
-        let without =
-            if evicted > 0 { format!(", without {} evicted", count(evicted as u64)) } else { String::new() };
+        let without = without_evicted(evicted);
         let bold = |text: String| Cell::new(text, Look::Bold);
         vec![
-            bold(format!(" {}", files(there().count()))),
+            bold(format!(" {}", counted(there().count() as u64, "file"))),
             Cell::from(""),
             Cell::from(""),
             bold(count(there().map(|facts| facts.packets).sum())),
@@ -288,9 +324,14 @@ impl Answer {
             bold(bytes(there().map(|facts| facts.size).sum())),
             lost(&there().fold(Losses::NONE, |sum, facts| sum + facts.losses)),
             bold(format!("total{without}")),
-            Cell::from(""),
+            self.gaps(),
         ]
     }
+}
+
+/// What a total leaves out.
+fn without_evicted(evicted: usize) -> String {
+    if evicted > 0 { format!(", without {} evicted", count(evicted as u64)) } else { String::new() }
 }
 
 fn file_json(row: &Row, name: String) -> Value {
@@ -363,7 +404,7 @@ fn gap_cell<Z: TimeZone>(gap: &Gap, zone: &Z) -> Cell {
     Cell::new(text, Look::Warning)
 }
 
-fn state_word(state: State) -> &'static str {
+pub(super) fn state_word(state: State) -> &'static str {
     match state {
         State::Recording => "recording",
         State::Sealed => "sealed",
@@ -375,22 +416,28 @@ fn state_word(state: State) -> &'static str {
 
 /// What is missing, by cause: `0`, `12 kernel, ? nic`, or `?` where nobody counted.
 fn lost(losses: &Losses) -> Cell {
+    let (text, look) = lost_text(losses);
+    Cell::new(text, look)
+}
+
+/// The same, and how it looks.
+pub(super) fn lost_text(losses: &Losses) -> (String, Look) {
     let by_cause = losses.by_cause();
     if by_cause.iter().all(|(_, lost)| lost.is_none()) {
-        return Cell::new("?", Look::Warning);
+        return ("?".to_owned(), Look::Warning);
     }
     let known = by_cause.iter().filter_map(|(cause, lost)| lost.filter(|n| *n > 0).map(|n| (cause, n)));
     let known: Vec<_> = known.map(|(cause, n)| format!("{} {cause}", count(n))).collect();
     let unknown = by_cause.iter().filter(|(_, lost)| lost.is_none()).map(|(cause, _)| format!("? {cause}"));
     let look = match (known.is_empty(), losses.total()) {
-        (true, Some(_)) => return Cell::from("0"),
+        (true, Some(_)) => return ("0".to_owned(), Look::Plain),
         (true, None) => Look::Warning,
         (false, _) => Look::Bad,
     };
-    Cell::new(known.into_iter().chain(unknown).collect::<Vec<_>>().join(", "), look)
+    (known.into_iter().chain(unknown).collect::<Vec<_>>().join(", "), look)
 }
 
-fn remark<Z: TimeZone>(row: &Row, zone: &Z) -> String {
+pub(super) fn remark<Z: TimeZone>(row: &Row, zone: &Z) -> String {
     let mut remarks = Vec::new();
     if row.held {
         remarks.push("held".to_owned());

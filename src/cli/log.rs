@@ -1,7 +1,7 @@
 //! What the service says while it runs: lines for people on standard error, or, where that is the journal, lines with fields in
 //! the journal.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Stderr, stderr};
 use std::sync::Arc;
 
 use tracing::field::Field;
@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt, registry};
 
 use super::escape::Escaped;
+use super::terminal::clear_beside;
 use crate::daemon::events::bounds::{Bound, Bounds};
 use crate::daemon::relay::{self, JournalThread};
 use crate::sys::journal;
@@ -59,12 +60,18 @@ where
         "message" => text(to, &format!("{value:?}")),
         _ => Ok(()),
     });
-    let format = fmt::layer().with_writer(stderr).with_target(false).with_ansi(colour).fmt_fields(text);
+    let format = fmt::layer().with_writer(writer).with_target(false).with_ansi(colour).fmt_fields(text);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         format.without_time().boxed()
     } else {
         format.with_timer(Utc).boxed()
     }
+}
+
+/// Standard error, with nothing drawn on it.
+fn writer() -> Stderr {
+    clear_beside();
+    stderr()
 }
 
 /// Writes a text, as many lines as it has.

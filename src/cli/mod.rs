@@ -1,5 +1,6 @@
 //! The command line: what was typed, and how it is answered. One file per command; only [`output`] prints.
 
+mod absence;
 mod ask;
 mod check;
 mod config;
@@ -9,6 +10,7 @@ mod escape;
 mod extract;
 mod filter;
 mod flows;
+mod format;
 mod hold;
 mod index;
 pub mod list;
@@ -17,24 +19,32 @@ pub mod output;
 mod progress;
 mod protocols;
 mod replay;
+mod report;
 mod run;
 mod select;
 mod settings;
+mod sort;
 mod status;
 mod suspicious;
 pub mod table;
+mod tail;
+mod terminal;
 pub mod time;
+mod top;
+mod whole;
+mod zone;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{DataDir, Loaded, Sources, load};
 use crate::store::entry::Entry;
 use crate::store::ledger;
 use crate::sys::fs::RealFs;
+use crate::sys::signals::end_by;
 use output::{Exit, Output, UsageError};
 use serde_json::{Value, json};
 
@@ -43,8 +53,10 @@ use serde_json::{Value, json};
 #[command(name = "tapkeep", version, max_term_width = 100)]
 #[command(after_help = "\
 Examples:
-  tapkeep run --interface eth1 --data-dir /data/tapkeep
+  tapkeep run --interface eth1 --data-dir recorded
+  tapkeep status
   tapkeep list --last 1h
+  tapkeep suspicious --last 1d
   tapkeep extract --since 14:30 --until 14:45 host 10.0.0.7 and tcp port 443 -w case.pcap
   tapkeep extract --last 5m | wireshark -k -i -")]
 struct Cli {
@@ -62,6 +74,9 @@ struct Common {
     /// The configuration file [default: /etc/tapkeep/tapkeep.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", display_order = 901)]
     config: Option<PathBuf>,
+    /// Type and show times in UTC, not in the local zone
+    #[arg(long, global = true, display_order = 902)]
+    utc: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,11 +100,25 @@ enum Command {
     /// Extract packets by time, BPF filter and file, as a capture file
     Extract(extract::ExtractArgs),
     /// Keep capture files from retention
+    #[command(after_help = "\
+Only the service's user and root may. Held files may take at most half of what retention keeps.
+
+Examples:
+  sudo -u tapkeep tapkeep hold capture_20241231_143052_0001.pcap
+  sudo -u tapkeep tapkeep hold --since 14:00 --until 15:00")]
     Hold(hold::HoldArgs),
     /// Give held capture files back to retention
+    #[command(after_help = "\
+Examples:
+  sudo -u tapkeep tapkeep release capture_20241231_143052_0001.pcap
+  sudo -u tapkeep tapkeep release --since 14:00 --until 15:00")]
     Release(hold::HoldArgs),
     /// Tell how the service is
     Status(status::StatusArgs),
+    /// Make a page of what the captures hold: one HTML file with plots
+    Report(report::ReportArgs),
+    /// Watch what passes, live: rates, losses, hosts, conversations, findings
+    Top(top::TopArgs),
     /// Check the machine before you deploy, and tell how to mend what is wrong
     Check(check::CheckArgs),
     /// Show or check the configuration
@@ -103,6 +132,13 @@ struct Context {
     loaded: Loaded,
     data_dir: DataDir,
     why: String,
+    /// The flags by which it was named, each behind a blank: ` --data-dir case`.
+    typed: String,
+}
+
+/// The command line as it is declared: what manual pages and completions are made of.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line; returns how it ended.
@@ -112,19 +148,29 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = out.parser(&error);
             let asks = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-            let told = if asks && exit != Exit::Ok { out.json(&json!({})) } else { Ok(()) };
-            return out.finish(told.map(|()| exit).map_err(Into::into));
+            let told = out.parser(&error).and_then(|exit| {
+                if asks && exit != Exit::Ok {
+                    out.json(&json!({}))?;
+                }
+                Ok(exit)
+            });
+            return out.finish(told.map_err(Into::into));
         }
     };
     let empty = cli.command.empty_answer();
     let result = answer(cli, &mut out);
-    if let Some(empty) = empty.filter(|_| result.is_err() && !out.has_answered_in_json()) {
+    let is_missing = result.is_err() && !out.has_answered_in_json() && out.interrupted_by().is_none();
+    if let Some(empty) = empty.filter(|_| is_missing) {
         // If it cannot be written, what failed before is still the thing to tell.
         let _ = out.json(&empty);
     }
-    out.finish(result)
+    let exit = out.finish(result);
+    if let Exit::Interrupted(signal) = exit {
+        // If it does not, its exit code says the same.
+        let _ = end_by(signal);
+    }
+    exit
 }
 
 impl Command {
@@ -146,6 +192,12 @@ impl Command {
 
 fn answer(cli: Cli, out: &mut Output) -> Result<Exit> {
     let Cli { common, command } = cli;
+    if common.utc {
+        zone::use_utc();
+    } else if let Some(tz) = zone::unknown() {
+        out.note(format_args!("TZ={tz} names no zone that this machine knows; times are in UTC"));
+        zone::use_utc();
+    }
     match command {
         Command::Run(args) => run::run(&args, &common, out),
         Command::Replay(args) => replay::replay(&args, &common, out),
@@ -164,6 +216,8 @@ fn answer(cli: Cli, out: &mut Output) -> Result<Exit> {
         Command::Hold(args) => hold::hold(&args, &Context::of_query(&common, out)?, out),
         Command::Release(args) => hold::release(&args, &Context::of_query(&common, out)?, out),
         Command::Status(args) => status::status(&args, &common, out),
+        Command::Report(args) => report::report(&args, &Context::of_query(&common, out)?, out),
+        Command::Top(args) => top::top(&args, &Context::of_query(&common, out)?, out),
         Command::Check(args) => check::check(&args, &common, out),
         Command::Config(args) => config::config(&args, &common, out),
         Command::Index(args) => index::index(&args, &Context::of_query(&common, out)?, out),
@@ -178,6 +232,13 @@ impl Common {
         }
         Sources::of_process(flags, self.config.clone())
     }
+
+    /// Flags without which the same command would speak of another data directory, as a shell takes them, each behind a blank.
+    fn typed(&self) -> String {
+        let flags = [("--data-dir", &self.data_dir), ("--config", &self.config)];
+        let given = flags.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+        given.map(|(flag, path)| format!(" {flag} {}", suspicious::for_shell(path))).collect()
+    }
 }
 
 impl Context {
@@ -185,7 +246,7 @@ impl Context {
         let loaded = read_config(&common.sources(Vec::new()), out)?;
         let data_dir = loaded.config.data_dir_of_query();
         let why = data_dir.why.to_string();
-        Ok(Self { loaded, data_dir, why })
+        Ok(Self { loaded, data_dir, why, typed: common.typed() })
     }
 
     fn place(&self) -> list::Place<'_> {

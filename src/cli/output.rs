@@ -2,15 +2,19 @@
 //! writes to either. What comes from packets, file names or the system is escaped before it can reach a
 //! terminal.
 
+use std::cell::OnceCell;
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
-use std::os::fd::AsFd as _;
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Read as _, Seek as _, SeekFrom, Write};
 use std::process::ExitCode;
 
-use unicode_width::UnicodeWidthChar as _;
+use rustix::fs::FileType;
+use rustix::io::Errno;
 
-use super::escape::Escaped;
-use super::table::Table;
+use super::escape::{Escaped, is_active};
+use super::table::{Cell, Table, write_line};
+use super::terminal::{clear_beside, columns_of, is_dumb, is_unread, page};
+use crate::sys::signals::Interrupts;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +35,8 @@ pub enum Exit {
     Critical,
     /// What monitoring calls unknown; likewise.
     Unknown,
+    /// The signal of this number ended it.
+    Interrupted(i32),
 }
 
 impl Exit {
@@ -42,6 +48,8 @@ impl Exit {
             Self::Usage | Self::Critical => 2,
             Self::NothingLeft | Self::Unknown => 3,
             Self::Damaged => 4,
+            // As a shell tells it, where the process does not end by it in earnest.
+            Self::Interrupted(signal) => 128_u8.saturating_add(signal as u8),
         }
     }
 }
@@ -63,6 +71,11 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub struct UsageError(pub String);
 
+/// Whoever waited for a command has ended it by a signal.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(super) struct Interrupted;
+
 /// Bytes of answers that are written at a time.
 const BUFFER: usize = 64 * 1024;
 
@@ -77,6 +90,7 @@ pub struct Output {
     document: Vec<u8>,
     /// Whether it is the process's own.
     process: bool,
+    interrupts: OnceCell<Option<Interrupts>>,
 }
 
 impl Output {
@@ -85,15 +99,15 @@ impl Output {
     pub fn stdio() -> Self {
         let terminal = io::stdout().is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         Self {
             out: Box::new(BufWriter::with_capacity(BUFFER, io::stdout())),
             err: Box::new(io::stderr()),
-            colour: terminal && !no_colour && !dumb,
+            colour: terminal && !no_colour && !is_dumb(),
             terminal,
             json: false,
             document: Vec::new(),
             process: true,
+            interrupts: OnceCell::new(),
         }
     }
 
@@ -107,12 +121,44 @@ impl Output {
             json: false,
             document: Vec::new(),
             process: false,
+            interrupts: OnceCell::new(),
         }
+    }
+
+    /// What is done for it ends by these, and not by the process's own.
+    pub fn ended_by(self, interrupts: Interrupts) -> Self {
+        Self { interrupts: OnceCell::from(Some(interrupts)), ..self }
     }
 
     /// Whether standard output is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether standard output is a terminal on which text can be placed.
+    pub fn is_drawable(&self) -> bool {
+        self.terminal && !is_dumb()
+    }
+
+    /// Whether standard error is the process's own, and a terminal on which text can be placed.
+    pub fn is_drawable_beside(&self) -> bool {
+        self.process && io::stderr().is_terminal() && !is_dumb()
+    }
+
+    /// The signals that end the process, for who has work to clear away before; none where the process is somebody else's, or cannot
+    /// listen.
+    pub fn interrupts(&self) -> Option<Interrupts> {
+        self.interrupts.get_or_init(|| if self.process { Interrupts::new().ok() } else { None }).clone()
+    }
+
+    /// The signal that has come while somebody waited.
+    pub fn interrupted_by(&self) -> Option<i32> {
+        self.interrupts.get()?.as_ref()?.came()
+    }
+
+    /// Whether answers have colour.
+    pub fn has_colour(&self) -> bool {
+        self.colour
     }
 
     /// Standard output, for bytes that are no text; nothing else can be answered after that.
@@ -128,21 +174,24 @@ impl Output {
         writeln!(self.out, "{}", Escaped(&line))
     }
 
-    /// A page in the place of the one before, on a terminal; in one write, so that nothing flickers. What does not fit is left
-    /// out.
+    /// A line of cells with tabs between them.
     ///
     /// # Errors
     /// Those of writing.
-    pub fn redraw(&mut self, page: &[String]) -> io::Result<()> {
-        let (columns, rows) = terminal_size();
-        let mut frame = String::from(HOME);
-        // The last row stays free, for the line break behind the one before it.
-        for line in page.iter().take(rows.saturating_sub(1)) {
-            let line = Escaped(line).to_string();
-            frame.extend(fitting(&line, columns).chars().chain(TO_END_OF_LINE.chars()).chain(['\n']));
+    pub fn cells(&mut self, cells: &[impl Display]) -> io::Result<()> {
+        for (at, cell) in cells.iter().enumerate() {
+            let tab = if at > 0 { "\t" } else { "" };
+            write!(self.out, "{tab}{}", Escaped(cell))?;
         }
-        frame.push_str(TO_END_OF_PAGE);
-        self.out.write_all(frame.as_bytes())
+        self.out.write_all(b"\n")
+    }
+
+    /// A page in the place of the one before, on a terminal.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn redraw(&mut self, lines: &[String]) -> io::Result<()> {
+        self.out.write_all(page(lines).as_bytes())
     }
 
     /// A table.
@@ -150,7 +199,19 @@ impl Output {
     /// # Errors
     /// Those of writing.
     pub fn table(&mut self, table: &Table) -> io::Result<()> {
-        table.write(&mut self.out, self.colour)
+        let room = self.terminal.then(|| columns_of(io::stdout()));
+        if table.write(&mut self.out, self.colour, room)? {
+            self.line("… addresses shortened to fit; a wider window, a pipe or --json shows them whole")?;
+        }
+        Ok(())
+    }
+
+    /// A line of cells that stand one behind the other.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn row(&mut self, cells: &[Cell]) -> io::Result<()> {
+        write_line(&mut self.out, cells, self.colour)
     }
 
     /// A JSON document on a line of its own.
@@ -161,6 +222,7 @@ impl Output {
         self.json = true;
         self.document.clear();
         serde_json::to_writer(&mut self.document, value)?;
+        harmless(&mut self.document);
         self.document.push(b'\n');
         self.out.write_all(&self.document)
     }
@@ -171,11 +233,15 @@ impl Output {
     }
 
     /// What the command line's own parser refuses, or prints when asked for help.
-    pub fn parser(&mut self, error: &clap::Error) -> Exit {
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn parser(&mut self, error: &clap::Error) -> io::Result<Exit> {
         if !error.use_stderr() {
-            // Nothing is to be done about a stream that cannot be written.
-            let _ = error.print();
-            return Exit::Ok;
+            let help = error.render();
+            let help = if self.colour { help.ansi().to_string() } else { help.to_string() };
+            self.out.write_all(help.as_bytes())?;
+            return Ok(Exit::Ok);
         }
         let text = error.render().to_string();
         let _ = self.out.flush();
@@ -183,7 +249,7 @@ impl Output {
         for line in text.lines() {
             let _ = writeln!(self.err, "{}", Escaped(line));
         }
-        Exit::Usage
+        Ok(Exit::Usage)
     }
 
     /// Whether nobody will read the answer any more, as far as that is known without writing.
@@ -197,6 +263,33 @@ impl Output {
     /// Those of writing.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+
+    /// Hands on what was written so far and, where it goes into a file, waits until it is on the device.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.out.flush()?;
+        match rustix::fs::fdatasync(io::stdout()) {
+            // No file: a pipe, a socket, a terminal.
+            Err(Errno::INVAL | Errno::ROFS | Errno::NOTSUP) => Ok(()),
+            _ if !self.process => Ok(()),
+            synced => Ok(synced?),
+        }
+    }
+
+    /// Whether the answer is appended to a file that holds something already. Its last line, should a crash have cut it, is ended.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn continues_file(&mut self) -> io::Result<bool> {
+        let stat = rustix::fs::fstat(io::stdout())?;
+        if !self.process || !FileType::from_raw_mode(stat.st_mode).is_file() || stat.st_size == 0 {
+            return Ok(false);
+        }
+        self.out.write_all(end_of_cut_line(u64::try_from(stat.st_size).unwrap_or(0)))?;
+        Ok(true)
     }
 
     /// Something to know beside the answer.
@@ -218,6 +311,7 @@ impl Output {
 
     /// Nothing is to be done about a standard error that cannot be written.
     fn say(&mut self, kind: &str, text: impl Display) {
+        clear_beside();
         let _ = self.out.flush();
         let _ = writeln!(self.err, "tapkeep: {kind}: {}", Escaped(&text));
         let _ = self.err.flush();
@@ -226,42 +320,54 @@ impl Output {
     /// Ends a command: hands on the last of the answer, says what failed, and knows how to exit. That nobody
     /// reads the answer any more is no failure.
     pub fn finish(&mut self, result: anyhow::Result<Exit>) -> Exit {
-        match result.and_then(|exit| Ok(self.out.flush().map(|()| exit)?)) {
+        let exit = match result.and_then(|exit| Ok(self.out.flush().map(|()| exit)?)) {
             Ok(exit) => exit,
             Err(error) if is_broken_pipe(&error) => Exit::Ok,
+            // Whoever pressed the key knows, unless there is more to say.
+            Err(error) if error.is::<Interrupted>() && error.chain().count() == 1 => Exit::Failure,
             Err(error) => {
                 self.error(&error);
                 Exit::from(&error)
             }
-        }
+        };
+        self.interrupted_by().map_or(exit, Exit::Interrupted)
     }
 }
 
-/// To the upper left corner; to the end of the line; to the end of the page (ECMA-48: CUP, EL, ED).
-const HOME: &str = "\x1b[H";
-const TO_END_OF_LINE: &str = "\x1b[K";
-const TO_END_OF_PAGE: &str = "\x1b[J";
-
-/// Columns and rows of the terminal.
-fn terminal_size() -> (usize, usize) {
-    let told =
-        rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0 && size.ws_col > 0);
-    told.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
+/// JSON with the characters that a terminal acts upon as escapes; only texts have such, for all else is of printable ASCII.
+fn harmless(json: &mut Vec<u8>) {
+    if json.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for c in String::from_utf8_lossy(json).chars() {
+        if is_active(c) {
+            // All that are active are of the basic plane, and so one such escape. Nothing fails that is written to a string.
+            let _ = std::fmt::Write::write_fmt(&mut escaped, format_args!("\\u{:04x}", u32::from(c)));
+        } else {
+            escaped.push(c);
+        }
+    }
+    *json = escaped.into_bytes();
 }
 
-/// As much of a line as fits into so many columns.
-fn fitting(line: &str, columns: usize) -> &str {
-    let mut width = 0;
-    let too_far = line.char_indices().find(|(_, c)| {
-        width += c.width().unwrap_or(0);
-        width > columns
+/// The most bytes of a line that may have been cut.
+const MAX_LINE: u64 = 1 << 20;
+
+/// What ends the last line of the file that standard output is, of this size. A quote that was begun is ended too, lest it take in the
+/// lines behind it. A file that may not be read gets an empty line.
+fn end_of_cut_line(size: u64) -> &'static [u8] {
+    let mut line = Vec::new();
+    let read = File::open("/proc/self/fd/1").and_then(|mut file| {
+        file.seek(SeekFrom::Start(size.saturating_sub(MAX_LINE)))?;
+        file.take(MAX_LINE).read_to_end(&mut line)
     });
-    too_far.map_or(line, |(at, _)| &line[..at])
-}
-
-/// Whether nobody reads the process's standard output any more: the reader of a pipe has gone, or a terminal was hung up.
-pub fn is_unread() -> bool {
-    crate::sys::wake::is_hung_up(io::stdout().as_fd())
+    let cut = line.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+    match cut.iter().filter(|&&byte| byte == b'"').count() {
+        _ if read.is_ok() && cut.is_empty() => b"",
+        quotes if quotes % 2 == 1 => b"\"\n",
+        _ => b"\n",
+    }
 }
 
 /// An error and those of its causes that it does not tell of itself.
@@ -291,7 +397,6 @@ pub(super) mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::escape::is_active;
     use super::*;
 
     /// A stream that can be looked at.
@@ -356,7 +461,6 @@ pub(super) mod tests {
         let mut output = Output::to(page.clone(), io::sink(), false);
         output.redraw(&["State  \x1b[2J".to_owned(), "ü".to_owned()]).unwrap();
         assert_eq!(page.text(), "\x1b[HState  \\u{1b}[2J\x1b[K\nü\x1b[K\n\x1b[J");
-        assert_eq!((fitting("ü日本", 3), fitting("ü日本", 5), fitting("abc", 2)), ("ü日", "ü日本", "ab"));
     }
 
     #[test]
@@ -368,6 +472,17 @@ pub(super) mod tests {
     }
 
     proptest! {
+        #[test]
+        fn json_of_any_text_reads_back_and_moves_no_terminal(text in any::<String>(), more in "[\u{80}-\u{a0}\u{2020}-\u{2070}\"\\\\\t]*") {
+            let page = Page::default();
+            let mut output = Output::to(page.clone(), io::sink(), false);
+            let text = text + &more;
+            output.json(&text).unwrap();
+            let json = page.text();
+            prop_assert!(!json.trim_end_matches('\n').chars().any(is_active));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+
         #[test]
         fn no_active_character_passes(text in any::<String>()) {
             let escaped = Escaped(&text).to_string();

@@ -2,8 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -14,9 +13,17 @@ use super::table::counted;
 use super::{Common, log, read_config, settings};
 use crate::config::Loaded;
 use crate::daemon::replay::{self, Take};
+use crate::sys::signals::stop_flag;
 
 /// What `replay` is asked.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Files, flow records and findings are as if the packets had come from a tap port, at their own times.
+
+Examples:
+  tapkeep replay suspect.pcap --data-dir case
+  tapkeep replay suspect.pcap suspect.pcapng --data-dir both
+  tapkeep suspicious --data-dir case")]
 pub(super) struct ReplayArgs {
     /// Capture files: pcap or pcapng, plain or gzip'd; in this order
     #[arg(value_name = "FILE", required = true)]
@@ -42,13 +49,8 @@ pub(super) fn of_files(
     let _log = log::start(tracing::Level::WARN);
     let config = &loaded.config;
     let data_dir = config.data_dir_of_writer();
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-            .context("listen for signals")?;
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("listen for signals")?;
-    }
-    let bar = Bar::new("replaying");
+    let stop = stop_flag().context("listen for signals")?;
+    let bar = Bar::new("replaying", out);
     let warnings = RefCell::new(Vec::new());
     let replayed = replay::replay(
         files,
@@ -56,7 +58,7 @@ pub(super) fn of_files(
         &Take { filter: config.capture.filter.clone(), snaplen: config.capture.snaplen },
         settings::plan(config, false, retention),
         &|| stop.load(Ordering::Relaxed),
-        &mut |at| bar.at(at.done, at.total),
+        &mut |at| bar.at(at),
         &mut |warning| warnings.borrow_mut().push(warning),
     );
     drop(bar);

@@ -19,6 +19,15 @@ use crate::sys::notify::Manager;
 
 /// What `run` is asked.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Waits for an interface that is not there or not up, and picks none by itself. SIGTERM seals what
+was captured; SIGHUP reads the configuration again.
+
+Examples:
+  tapkeep run --interface eth1
+  tapkeep run --interface eth1 --data-dir recorded
+  SAVE_PCAP=false tapkeep run --interface eth1
+  TAPKEEP_CAPTURE_SNAPLEN=96 WIRESHARK_FILTER='not port 22' tapkeep run --interface eth1")]
 pub(super) struct RunArgs {
     /// The interface of the tap port
     #[arg(long, value_name = "IF")]

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
 use super::filter::{Ends, FilterArgs};
-use super::suspicious::is_own;
-use super::{Context, read_ledger, settings};
+use super::output::Output;
+use super::progress::Waiting;
+use super::{Context, ask, read_ledger, settings};
 use crate::detect::Finding;
 use crate::detect::stream::Sink;
 use crate::flow::key::{FlowKey, Keyer, Numbers};
@@ -24,7 +25,9 @@ use crate::packet::{Frame, LinkType, Nanos, Place};
 use crate::store::catalog::Catalog;
 use crate::store::flow_file::{flow_sources, peek};
 use crate::store::layout::Layout;
+use crate::store::progress::Watch;
 use crate::store::range::TimeRange;
+use crate::sys::clock::{Clock, RealClock};
 use crate::sys::fs::Fs;
 
 /// Fragmented packets remembered at a time.
@@ -76,6 +79,7 @@ impl Selection {
         layout: &Layout,
         fs: &dyn Fs,
         context: &Context,
+        out: &Output,
     ) -> Result<Self> {
         let mut selection = Self {
             filter: args.filter.clone(),
@@ -87,19 +91,29 @@ impl Selection {
         if args.flow.is_empty() && args.finding.is_empty() {
             return Ok(selection);
         }
-        let foreign = files.iter().any(|file| file.exists() && !is_own(file, layout));
+        let foreign = files.iter().any(|file| file.exists() && layout.own_named(fs, file).is_none());
         let mut wanted = Wanted { args, records: Vec::new(), findings: BTreeMap::new() };
+        let waiting = Waiting::new("looking it up", out);
+        let watch = |at| waiting.at(at);
         if foreign {
             let settings = settings::analysis(&context.loaded.config).stream;
-            fresh::analyse(layout, fs, files, &settings, &mut wanted)?;
+            fresh::analyse(layout, fs, files, &settings, &mut wanted, &watch)?;
         } else {
-            wanted.look_up(layout, fs)?;
+            wanted.look_up(layout, fs, &watch)?;
         }
-        selection.take(wanted, layout, fs, foreign)?;
+        waiting.over()?;
+        let counted_on = if foreign { None } else { ask::counted_on_since(context, &RealClock.now()) };
+        selection.take(wanted, layout, fs, (foreign, counted_on))?;
         Ok(selection)
     }
 
-    fn take(&mut self, wanted: Wanted<'_>, layout: &Layout, fs: &dyn Fs, foreign: bool) -> Result<()> {
+    fn take(
+        &mut self,
+        wanted: Wanted<'_>,
+        layout: &Layout,
+        fs: &dyn Fs,
+        (foreign, counted_on): (bool, Option<Nanos>),
+    ) -> Result<()> {
         let Wanted { args, records, findings } = wanted;
         for id in &args.flow {
             // A flow that is not over has no last record yet: what it has sent since is at the end of the captures.
@@ -128,6 +142,14 @@ impl Selection {
             })?;
             self.found.push((finding.src.clone(), finding.dst.clone()));
             self.add(&finding.captures);
+            // What it has grown by since it was told is behind all that was told.
+            let named = finding.src.is_some() || finding.dst.is_some();
+            if let Some(last) = finding.captures.last_place()
+                && ask::may_have_grown(finding, counted_on)
+                && named
+            {
+                self.add_from(last, layout, fs);
+            }
         }
         Ok(())
     }
@@ -144,7 +166,14 @@ impl Selection {
         let sources = flow_sources(fs, layout).context("list the flow files")?;
         let Some(growing) = sources.into_iter().next_back() else { return Ok(()) };
         let position = growing.open(fs).ok().and_then(|(file, _)| peek(&*file).position);
-        let Some(from) = position.and_then(|position| position.read_from()) else { return Ok(()) };
+        if let Some(from) = position.and_then(|position| position.read_from()) {
+            self.add_from(from, layout, fs);
+        }
+        Ok(())
+    }
+
+    /// Adds all from that place on.
+    fn add_from(&mut self, from: Place, layout: &Layout, fs: &dyn Fs) {
         let stretches = self.stretches.get_or_insert_default();
         stretches.entry(from.file).or_default().push((from.offset, u64::MAX));
         for entry in fs.read_dir(&layout.captures()).unwrap_or_default() {
@@ -153,7 +182,6 @@ impl Selection {
                 stretches.entry(number).or_default().push((0, u64::MAX));
             }
         }
-        Ok(())
     }
 
     /// The stretches of a capture file that may hold what is asked for: offsets of first and last record, in order and apart;
@@ -272,7 +300,7 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Finds them in the data directory.
-    fn look_up(&mut self, layout: &Layout, fs: &dyn Fs) -> Result<()> {
+    fn look_up(&mut self, layout: &Layout, fs: &dyn Fs, watch: Watch<'_>) -> Result<()> {
         if !self.args.finding.is_empty() {
             let entries = read_ledger(&layout.ledger()).map_err(anyhow::Error::msg)?;
             let catalog = Catalog::new(&entries, &[]);
@@ -286,8 +314,8 @@ impl Wanted<'_> {
                 Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
             });
             let (range, needles) = (TimeRange::ALL, self.args.flow.clone());
-            let question =
-                FlowQuestion { layout, fs, range, needles, begun: begun.min(), without: HashSet::new() };
+            let (begun, without) = (begun.min(), HashSet::new());
+            let question = FlowQuestion { layout, fs, range, needles, begun, without, watch };
             let look = flows(&question, |item| {
                 if let Item::Record(record) = item {
                     self.record(*record);

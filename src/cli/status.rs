@@ -1,8 +1,10 @@
 //! `tapkeep status`: how the service is, for people and for whatever watches it.
 
 pub(super) mod line;
-mod page;
+pub(super) mod page;
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::output::{Exit, Output};
 use super::{Common, Context};
+use crate::config::data_dir::Why;
 use crate::daemon::{Activity, ServiceState};
 use crate::store::losses::Losses;
 use crate::sys::clock::{Clock, RealClock};
@@ -21,7 +24,12 @@ use crate::sys::wake::{Waker, wait};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit code: 0 ok, 1 warning (packets lost in the last hour, waiting, something stuck or stale), 2 not \
-                  running, 3 unknown."
+                  running, 3 unknown.\n\n\
+                  Examples:\n  \
+                  tapkeep status\n  \
+                  tapkeep status --watch\n  \
+                  tapkeep status --json | jq .losses\n  \
+                  ssh tap tapkeep status"
 )]
 pub(super) struct StatusArgs {
     /// Go on, once a second, until interrupted
@@ -59,7 +67,7 @@ fn document(running: bool, service: Option<&ServiceState>) -> Value {
 
 /// Speaks as monitoring expects: whatever keeps it from an answer is "unknown".
 pub(super) fn status(args: &StatusArgs, common: &Common, out: &mut Output) -> Result<Exit> {
-    let found = Context::of_query(common, out).and_then(|context| Ok((Look::at(&context)?, context)));
+    let found = Context::of_query(common, out).and_then(|context| Ok((Look::from(&context)?, context)));
     match found {
         Ok((_, context)) if args.watch => watch(args.json, &context, out),
         Ok((look, context)) => look.tell(args.json, &context, out),
@@ -78,7 +86,7 @@ fn watch(json: bool, context: &Context, out: &mut Output) -> Result<Exit> {
     let mut signals = Signals::new().context("listen for signals")?;
     let waker = Waker::new().context("listen for signals")?;
     loop {
-        let look = Look::at(context)?;
+        let look = Look::from(context)?;
         match &look.state {
             _ if json => out.json(&document(look.running, look.state.as_ref()))?,
             Some(state) if look.running && out.is_terminal() => out.redraw(&page::lines(state))?,
@@ -97,18 +105,33 @@ fn watch(json: bool, context: &Context, out: &mut Output) -> Result<Exit> {
 }
 
 /// What was found of the service.
-struct Look {
-    state: Option<ServiceState>,
+pub(super) struct Look {
+    pub(super) state: Option<ServiceState>,
     /// Whether it tells of the present.
-    running: bool,
+    pub(super) running: bool,
 }
 
 impl Look {
-    fn at(context: &Context) -> Result<Self> {
+    /// At the service that records into the data directory.
+    pub(super) fn at(context: &Context) -> Result<Self> {
         let runtime_dir = &context.loaded.config.service.runtime_dir;
-        let state = ServiceState::find(runtime_dir, &context.data_dir.path);
+        Self::of(ServiceState::find(runtime_dir, &context.data_dir.path), runtime_dir)
+    }
+
+    /// The same; if there is none, and nobody named the directory, at the one that told its state last, wherever it recorded.
+    fn from(context: &Context) -> Result<Self> {
+        let runtime_dir = &context.loaded.config.service.runtime_dir;
+        match Self::at(context)? {
+            Self { state: None, .. } if matches!(context.data_dir.why, Why::Usual | Why::Fallback) => {
+                Self::of(ServiceState::last(runtime_dir), runtime_dir)
+            }
+            look => Ok(look),
+        }
+    }
+
+    fn of(state: io::Result<Option<ServiceState>>, runtime_dir: &Path) -> Result<Self> {
         let state = state.with_context(|| format!("read the state in {}", runtime_dir.display()))?;
-        let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
+        let up_ms = RealClock.now().up_ms();
         let running = state.as_ref().is_some_and(|state| state.is_fresh(up_ms));
         Ok(Self { state, running })
     }
@@ -132,15 +155,17 @@ impl Look {
     }
 
     /// Why it is said not to run.
-    fn why_not(&self, context: &Context) -> String {
+    pub(super) fn why_not(&self, context: &Context) -> String {
         let runtime_dir = context.loaded.config.service.runtime_dir.display();
         match &self.state {
             None => {
                 let place = &context.data_dir;
                 format!("no service that records into {place} tells its state in {runtime_dir}")
             }
-            Some(ServiceState { pid, updated, .. }) => format!(
-                "the service (process {pid}) told its state in {runtime_dir} last at {updated}; it has ended or hangs"
+            Some(ServiceState { pid, updated, data_dir, .. }) => format!(
+                "the service (process {pid}) that records into {} told its state in {runtime_dir} last at {updated}; it has \
+                 ended or hangs",
+                data_dir.display()
             ),
         }
     }
@@ -148,7 +173,7 @@ impl Look {
 
 /// What is not as it should be, each in words. What nobody can count is shown, and no reason to warn for ever; nor is what was
 /// lost more than an hour ago.
-fn warnings(state: &ServiceState) -> Vec<String> {
+pub(super) fn warnings(state: &ServiceState) -> Vec<String> {
     let mut warnings = Vec::new();
     let lost: u64 = state.hour.counts.losses.by_cause().iter().filter_map(|(_, lost)| *lost).sum();
     if lost > 0 {
@@ -161,8 +186,9 @@ fn warnings(state: &ServiceState) -> Vec<String> {
         Activity::Stopping => warnings.push("stopping".to_owned()),
     }
     let still = state.still.iter().filter(|(_, seconds)| **seconds >= STILL_S);
-    warnings
-        .extend(still.map(|(thread, seconds)| format!("the {thread} thread stands still for {seconds} s")));
+    warnings.extend(still.map(|(thread, seconds)| {
+        format!("the {thread} thread stands still for {}", super::table::duration(seconds * 1_000))
+    }));
     if state.oldest_unsynced_ms.is_some_and(|age| age >= UNSYNCED_MS) {
         warnings.push("the disk is behind".to_owned());
     }

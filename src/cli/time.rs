@@ -4,9 +4,12 @@
 //! the range leaves nothing out: a local time that came twice is the first one as a beginning and the last
 //! one as an end; one that never came is the moment of the change.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Timelike};
+use chrono::{
+    DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Timelike,
+};
 use clap::Args;
 
 use super::output::UsageError;
@@ -28,6 +31,12 @@ pub struct RangeArgs {
 }
 
 impl RangeArgs {
+    /// What means exactly this range, whenever it is asked.
+    pub fn exactly(range: TimeRange) -> Self {
+        let moment = |at: Option<Nanos>| at.map(TimeSpec::Moment);
+        Self { since: moment(range.since), until: moment(range.until), last: None }
+    }
+
     /// The range meant at the moment `now` by someone who lives in `zone`.
     ///
     /// # Errors
@@ -82,6 +91,13 @@ pub enum TimeSpec {
 /// Nanoseconds back from now; not negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ago(Nanos);
+
+impl Ago {
+    /// That many.
+    pub fn nanos(self) -> Nanos {
+        self.0
+    }
+}
 
 /// What was typed is no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -213,12 +229,21 @@ pub fn end_time<Z: TimeZone>(from: Nanos, stamp: Nanos, zone: &Z) -> String {
     to.format(format).to_string()
 }
 
-/// The zone for a table's head: `Europe/Berlin (UTC+01:00)`, with the offset of `now`. Its name is the one
-/// that the local zone goes by: `TZ`, else the system's.
-pub fn zone_name<Z: TimeZone>(now: Nanos, zone: &Z, tz: Option<String>) -> String {
+/// The zone for the head of a table that shows these times: `Europe/Berlin (UTC+01:00)`, with each offset that they have. Its name
+/// is the one that the local zone goes by: `TZ`, else the system's.
+pub fn zone_name<Z: TimeZone>(
+    shown: impl IntoIterator<Item = Nanos>,
+    zone: &Z,
+    tz: Option<String>,
+) -> String {
     use chrono::Offset;
-    let offset = DateTime::from_timestamp_nanos(now).with_timezone(zone).offset().fix();
-    let offset = if offset.local_minus_utc() == 0 { "UTC".to_owned() } else { format!("UTC{offset}") };
+    let offset_of = |at| DateTime::from_timestamp_nanos(at).with_timezone(zone).offset().fix();
+    let offsets: BTreeSet<_> = shown.into_iter().map(|at| offset_of(at).local_minus_utc()).collect();
+    let words = offsets.into_iter().filter_map(FixedOffset::east_opt).map(|offset| match offset {
+        utc if utc.local_minus_utc() == 0 => "UTC".to_owned(),
+        other => format!("UTC{other}"),
+    });
+    let offset = words.collect::<Vec<_>>().join(" and ");
     let name = tz.map(|tz| tz.trim_start_matches(':').to_owned()).filter(|tz| !tz.is_empty());
     match name.or_else(|| iana_time_zone::get_timezone().ok()) {
         Some(name) if !["UTC", "Etc/UTC", offset.as_str()].contains(&name.as_str()) => {

@@ -118,8 +118,17 @@ fn tables_show_the_time_of_the_place() {
     assert_eq!(date_time(NOW, &east), "2024-12-31 20:00:52");
     assert_eq!(end_time(NOW, NOW + 60 * NANOS_PER_SEC, &east), "20:01:52");
     assert_eq!(end_time(NOW, NOW + 14_400 * NANOS_PER_SEC, &east), "2025-01-01 00:00:52");
-    assert_eq!(zone_name(NOW, &east, Some(":Asia/Kolkata".to_owned())), "Asia/Kolkata (UTC+05:30)");
-    assert_eq!(zone_name(NOW, &Utc, Some("UTC".to_owned())), "UTC");
+    assert_eq!(
+        zone_name([NOW, NOW + 1], &east, Some(":Asia/Kolkata".to_owned())),
+        "Asia/Kolkata (UTC+05:30)"
+    );
+    assert_eq!(zone_name([NOW], &Utc, Some("UTC".to_owned())), "UTC");
+    let summer = NOW + 182 * 86_400 * NANOS_PER_SEC;
+    let name = |shown: &[Nanos]| {
+        zone_name(shown.iter().copied(), &Tz::Europe__Berlin, Some("Europe/Berlin".to_owned()))
+    };
+    assert_eq!(name(&[summer]), "Europe/Berlin (UTC+02:00)");
+    assert_eq!(name(&[summer, NOW]), "Europe/Berlin (UTC+01:00 and UTC+02:00)");
 }
 
 proptest! {

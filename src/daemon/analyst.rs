@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::events::{damaged, event};
 use super::handover::{Intake, Unread, Work};
 use super::health::Health;
+use super::hour::FindingCounts;
 use super::index::Update;
 use super::keep::Message;
 use super::outlet::Outlet;
@@ -45,6 +46,12 @@ const LOSSES: Duration = Duration::from_secs(10);
 
 /// How often the state of the detectors is saved for a restart.
 const SAVE: Duration = Duration::from_secs(300);
+
+/// How soon it is saved after a finding, so that a restart does not raise that again; the ledger has it on the disk by then.
+const SAVE_FOUND: Duration = Duration::from_secs(10);
+
+/// The least time between saves, but at the end: each writes to flash.
+const SAVES_APART: Duration = Duration::from_secs(60);
 
 /// What the analyst thread works with.
 pub(super) struct AnalystLoop {
@@ -133,7 +140,10 @@ struct Running {
     lost: (u64, u64),
     losses_due: Instant,
     look_due: Instant,
+    /// The findings told when the next save was planned.
+    found: FindingCounts,
     save_due: Instant,
+    save_after: Instant,
     drain_until: Option<Instant>,
     /// Whether captures are left to be analysed by the next start.
     leaves_rest: bool,
@@ -156,7 +166,9 @@ impl Running {
             lost: (0, 0),
             losses_due: now,
             look_due: now,
+            found: FindingCounts::default(),
             save_due: now + SAVE,
+            save_after: now,
             drain_until: None,
             leaves_rest: false,
         }
@@ -348,9 +360,19 @@ impl Running {
         self.judge_losses(now);
         self.take_rules();
         self.tell();
+        self.plan_save(now);
         if now >= self.save_due {
-            self.save_due = now + SAVE;
+            (self.save_due, self.save_after) = (now + SAVE, now + SAVES_APART);
             self.save();
+        }
+    }
+
+    /// Brings the next save forward if there is a new finding.
+    fn plan_save(&mut self, now: Instant) {
+        let found = self.setup.health.findings.get();
+        if found != self.found {
+            self.found = found;
+            self.save_due = self.save_due.min(self.save_after.max(now + SAVE_FOUND));
         }
     }
 

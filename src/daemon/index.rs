@@ -13,7 +13,7 @@ use tracing::debug;
 use super::events::event;
 use super::health::Health;
 use crate::flow::summary::{Encoded, SummaryLimits};
-use crate::index::analysis::summary_of;
+use crate::index::count::summary_of;
 use crate::index::writer::{self, IndexWriter, Recovery, Was};
 use crate::store::catalog::{Catalog, Change};
 use crate::store::facts::{CaptureFacts, State};

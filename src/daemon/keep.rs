@@ -16,6 +16,7 @@ use crate::store::facts::CaptureFacts;
 use crate::store::flow_facts::FlowFacts;
 use crate::store::keeper::{KeepError, Keeper, Kept};
 use crate::store::losses::Losses;
+use crate::store::pause::Pause;
 use crate::store::retention::{FlowLimits, Limits, Reason};
 use crate::store::salvage::Salvaged;
 
@@ -66,6 +67,8 @@ pub(super) struct KeepLoop {
     pub caught_up: Instant,
     /// When salvage was last tried.
     pub salvaged: Instant,
+    /// The time before this run, until it is written down.
+    pub pause: Option<Pause>,
     /// What keeps retention from its work, as it was told last.
     pub trouble: Option<String>,
     /// Dropped when what a crash left may be read.
@@ -119,8 +122,16 @@ impl KeepLoop {
             say(&kept);
         }
         self.health.set_busy_with(None);
+        self.note_pause();
         self.enforce();
         self.send_catalog();
+    }
+
+    /// Writes down that nothing was captured before this run.
+    fn note_pause(&mut self) {
+        if let Some(gap) = self.pause.take().and_then(|pause| pause.gap(self.keeper.catalog())) {
+            self.note(gap);
+        }
     }
 
     /// Between two steps of long work: does what came meanwhile and carries retention out when it is time; says whether to

@@ -5,17 +5,18 @@
 //! own, for the folder may hang; what it has not taken by then is left out. A folder that refuses is told of once.
 
 use std::fmt::{self, Display, Write as _};
-use std::fs::{File, Permissions};
-use std::io::{self, Write as _};
+use std::fs::Permissions;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::events::event;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::events::event;
 use super::state::{Activity, ServiceState};
+use crate::sys::fs::replace_whole;
 
 /// How often it is written.
 const EVERY: Duration = Duration::from_secs(15);
@@ -66,7 +67,8 @@ fn keep(path: &Path, texts: &Receiver<String>) {
     let mut refused = false;
     let file = path.display();
     for text in texts {
-        let written = replace(path, &text);
+        let mode = || Permissions::from_mode(MODE);
+        let written = replace_whole(path, text.as_bytes(), |file| file.set_permissions(mode()));
         match (&written, refused) {
             (Err(error), false) => {
                 event!(
@@ -84,19 +86,6 @@ fn keep(path: &Path, texts: &Receiver<String>) {
         refused = written.is_err();
     }
     let _ = std::fs::remove_file(path);
-}
-
-/// Whoever reads sees the old text or the new, whole.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // Not the ending by which files are collected.
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let written = File::create(&new).and_then(|mut file| {
-        file.set_permissions(Permissions::from_mode(MODE))?;
-        file.write_all(text.as_bytes())
-    });
-    written.and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
-        let _ = std::fs::remove_file(&new);
-    })
 }
 
 /// A value of a metric; one that nobody knows is left out.

@@ -21,10 +21,12 @@ mod index;
 mod keep;
 mod losses;
 mod metrics;
+mod notifier;
 mod outlet;
 pub mod pipeline;
 mod port;
 mod readback;
+mod recent;
 mod record;
 pub mod relay;
 pub mod replay;
@@ -38,4 +40,5 @@ mod watch;
 mod watchdog;
 
 pub use hour::{Counts, FindingCounts, Hour, LossTimes};
+pub use recent::Recent;
 pub use state::{Activity, Disk, Queue, Recording, STALE_MS, ServiceState};

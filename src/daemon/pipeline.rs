@@ -27,6 +27,7 @@ use crate::store::entry::Act;
 use crate::store::flow_file;
 use crate::store::format::FILE_HEADER;
 use crate::store::keeper::Keeper;
+use crate::store::pause::Pause;
 use crate::store::recorder::{MAX_JOBS, Recorder, Rotation};
 use crate::store::retention::{self, FlowLimits, Limits};
 use crate::store::sealer::Sealer;
@@ -259,6 +260,8 @@ impl Pipeline {
         let (health, stop) = (Arc::clone(&self.health), Arc::clone(&self.stop));
         let now = Instant::now();
         let saves = plan.save;
+        // Packets that are replayed are of another time.
+        let pause = plan.live.then(|| Pause::before(&data.entries, data.since)).flatten();
         let keeping = KeepLoop {
             keeper,
             index,
@@ -268,6 +271,7 @@ impl Pipeline {
             behind: false,
             caught_up: now,
             salvaged: now,
+            pause,
             trouble: None,
             readable: Some(readable),
         };

@@ -14,6 +14,7 @@ use crate::capture::filter::Filter;
 use crate::capture::replay::{End, Import, ImportError, Imported};
 use crate::packet::{Frame, LinkType};
 use crate::store::format::Format;
+use crate::store::progress::Progress;
 use crate::sys::clock::RealClock;
 
 /// What a replay has taken in.
@@ -29,15 +30,6 @@ pub struct Replayed {
 
 /// Bytes of a file between two words on progress.
 const STRIDE: u64 = 4096;
-
-/// How far a replay has come, for a progress bar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes read of all files.
-    pub done: u64,
-    /// Bytes of all files; unknown where a pipe is among them.
-    pub total: Option<u64>,
-}
 
 /// What is taken of each file, as of a live port.
 #[derive(Debug, Clone)]

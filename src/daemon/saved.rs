@@ -14,7 +14,7 @@ use crate::detect::stream::Stream;
 use crate::flow::jsonb;
 use crate::packet::Place;
 use crate::store::layout::Layout;
-use crate::sys::fs::{Fs, read_full, write_full};
+use crate::sys::fs::{Fs, read_full, replace_synced};
 
 /// The largest state that is read, compressed and plain, bytes.
 const LIMIT: usize = 64 << 20;
@@ -44,13 +44,7 @@ pub(super) fn write(
     put(&mut encoder, &Head { analysed })?;
     stream.save_each(|of, state| put(&mut encoder, &Part { of, state }))?;
     let bytes = encoder.finish()?;
-    let (new, path) = (layout.next_detectors(), layout.detectors());
-    let _ = fs.remove(&new);
-    let file = fs.create(&new)?;
-    write_full(file.as_ref(), &bytes, 0).map_err(|(_, error)| error)?;
-    file.sync()?;
-    fs.replace(&new, &path)?;
-    fs.sync_dir(layout.root())
+    replace_synced(fs, &layout.next_detectors(), &layout.detectors(), &bytes)
 }
 
 fn put(to: &mut impl Write, object: &impl Serialize) -> io::Result<()> {

@@ -69,33 +69,30 @@ pub fn run(service: &Service, reload: &Reload<'_>, describe: &Describe<'_>) -> a
     tell_start(service, &data);
     let mut pipeline = Pipeline::start(service.plan.clone(), &data, intake, health)?;
     let mut watch = Watch::new(service, &data, &pipeline, describe);
-    let mut stopping = false;
     while !capture.is_finished() || !pipeline.is_finished() {
         // The end of a thread behind capture wakes nobody, nor does its beginning.
-        let patience = if stopping || watch.is_starting() { SOON } else { watch.until_due() };
+        let notifier = watch.notifier();
+        let patience =
+            if notifier.is_stopping() || notifier.is_starting() { SOON } else { watch.until_due() };
         wait(Some(signals.fd()), &capture.ended, patience).context("wait for signals")?;
         for signal in signals.pending() {
             match signal {
                 Signal::Reload => watch.reload(|| reload_plan(&pipeline, &data, reload)),
-                Signal::Stop if stopping => {
+                Signal::Stop if watch.notifier().is_stopping() => {
                     event!(ABANDONED, "stopped again: what is not sealed yet is left to salvage");
                     return Ok(abandon(pipeline));
                 }
                 Signal::Stop => {
                     event!(STOPPING, "stopping: writing what has arrived");
-                    stopping = true;
-                    end(&pipeline, &capture);
-                    watch.stopping();
+                    end(&pipeline, &capture, &mut watch);
                 }
             }
         }
         watch.look(&pipeline);
-        if !stopping && pipeline.is_broken() {
-            stopping = true;
-            end(&pipeline, &capture);
+        if !watch.notifier().is_stopping() && (capture.is_finished() || pipeline.is_broken()) {
+            end(&pipeline, &capture, &mut watch);
         }
         if capture.is_finished() {
-            stopping = true;
             pipeline.close();
         }
     }
@@ -125,7 +122,8 @@ fn tell_start(service: &Service, data: &DataDirectory) {
 }
 
 /// Lets capture end, and with it all the others.
-fn end(pipeline: &Pipeline, capture: &Capture) {
+fn end(pipeline: &Pipeline, capture: &Capture, watch: &mut Watch<'_>) {
+    watch.notifier().stopping();
     pipeline.stopping();
     pipeline.health.set_activity(Activity::Stopping);
     capture.stop();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use fs2::FileExt;
 
 use super::events::{damaged, event};
+use crate::packet::Nanos;
 use crate::store::SharedLedger;
 use crate::store::entry::{Act, Entry};
 use crate::store::flow_file::highest_capture;
@@ -55,6 +56,8 @@ pub struct DataDirectory {
     pub next_number: u64,
     /// What is recorded.
     pub source: Option<String>,
+    /// Since when, by the clock on the wall: nothing is captured before.
+    pub since: Nanos,
     _lock: Option<File>,
 }
 
@@ -63,6 +66,7 @@ pub struct Locked {
     layout: Layout,
     fs: Arc<RealFs>,
     lock: File,
+    since: Nanos,
 }
 
 impl DataDirectory {
@@ -74,7 +78,7 @@ impl DataDirectory {
         source: Option<String>,
         save: bool,
     ) -> Result<Self, SetupError> {
-        let captures = layout.captures();
+        let (captures, since) = (layout.captures(), clock.now().wall);
         if save {
             fs.create_dir(&captures).map_err(failed("create directory", &captures))?;
             fs.sync_dir(layout.root()).map_err(failed("sync data directory", layout.root()))?;
@@ -92,7 +96,7 @@ impl DataDirectory {
             source: source.clone(),
         };
         entries.push(ledger.append(start)?);
-        Ok(Self { fs, clock, layout, ledger, entries, next_number, source, _lock: None })
+        Ok(Self { fs, clock, layout, ledger, entries, next_number, source, since, _lock: None })
     }
 
     /// Makes `root` if need be, and locks it. Files that this process makes from now on are readable for their group and
@@ -108,7 +112,7 @@ impl DataDirectory {
         let root = root.canonicalize().map_err(failed("find data directory", root))?;
         let (layout, fs) = (Layout::new(&root), Arc::new(RealFs::for_dir(&root)));
         let lock = lock(&layout, &fs)?;
-        Ok(Locked { layout, fs, lock })
+        Ok(Locked { layout, fs, lock, since: RealClock.now().wall })
     }
 }
 
@@ -116,9 +120,9 @@ impl Locked {
     /// Reads the ledger and writes this start into it. `source` is what is recorded, for the ledger; `save` whether there
     /// will be capture files.
     pub fn open(self, source: Option<String>, save: bool) -> Result<DataDirectory, SetupError> {
-        let Self { layout, fs, lock } = self;
+        let Self { layout, fs, lock, since } = self;
         let data = DataDirectory::begin(fs, Arc::new(RealClock), layout, source, save)?;
-        Ok(DataDirectory { _lock: Some(lock), ..data })
+        Ok(DataDirectory { since, _lock: Some(lock), ..data })
     }
 }
 

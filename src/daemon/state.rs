@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::hour::{FindingCounts, Hour, LossTimes};
+use super::recent::Recent;
 use crate::detect::{End, IgnoreRule};
 use crate::store::keeper::Reach;
 use crate::store::losses::Losses;
-use crate::sys::fs::RealFs;
+use crate::sys::fs::{RealFs, replace_whole};
 
 /// What the service does.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -188,6 +189,9 @@ pub struct ServiceState {
     /// What the last hour brought.
     #[serde(default)]
     pub hour: Hour,
+    /// What the last minutes brought, step by step.
+    #[serde(default)]
+    pub recent: Recent,
     /// The growing file; none before its first packet, and without saving.
     pub recording: Option<Recording>,
     /// Age of the oldest packet that is not known to be synced.
@@ -231,6 +235,14 @@ impl ServiceState {
     pub fn find(runtime_dir: &Path, data_dir: &Path) -> io::Result<Option<Self>> {
         let Ok(data_dir) = data_dir.canonicalize() else { return Ok(None) };
         Ok(Self::all(runtime_dir)?.into_iter().find(|state| state.data_dir == data_dir))
+    }
+
+    /// The state under the plain name, whichever directory its service writes and however old it is.
+    ///
+    /// # Errors
+    /// If it is there and may not be read.
+    pub fn last(runtime_dir: &Path) -> io::Result<Option<Self>> {
+        Self::read(&runtime_dir.join(STATE_FILE))
     }
 
     /// Every state told below `runtime_dir`, the one of the plain name first.
@@ -316,11 +328,7 @@ impl StateFile {
     /// Replaces its contents.
     pub(super) fn write(&mut self, state: &ServiceState) -> io::Result<()> {
         self.give_way(state.updated_up_ms);
-        let new = self.path.with_extension(format!("{}.new", std::process::id()));
-        let mut file = File::create(&new)?;
-        self.fs.give(&file)?;
-        file.write_all(&serde_json::to_vec_pretty(state)?)?;
-        std::fs::rename(new, &self.path)
+        replace_whole(&self.path, &serde_json::to_vec_pretty(state)?, |file| self.fs.give(file))
     }
 }
 

@@ -10,7 +10,9 @@ use super::health::Health;
 use super::hour::{Counts, History};
 use super::losses::LossWatch;
 use super::metrics::MetricsFile;
+use super::notifier::Notifier;
 use super::pipeline::Pipeline;
+use super::recent::Step;
 use super::service::{Describe, Service};
 use super::setup::DataDirectory;
 use super::state::{Activity, Disk, Queue, ServiceState, StateFile};
@@ -18,7 +20,6 @@ use super::watchdog::{Change, Watchdog};
 use crate::store::entry::Act;
 use crate::store::facts::rfc3339;
 use crate::sys::clock::{Clock, Now};
-use crate::sys::notify::Manager;
 use crate::sys::process::written_bytes;
 
 /// A jump of the wall clock against the running one that is worth a word.
@@ -26,12 +27,6 @@ const STEP_NS: i64 = 1_000_000_000;
 
 /// How often the state is told.
 const SECOND: Duration = Duration::from_secs(1);
-
-/// How often the service manager is told, at least. It wakes for it.
-const TELL_MANAGER: Duration = Duration::from_secs(5);
-
-/// How much more time a stopping service asks for each time, and for how long.
-const EXTENSION: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
 
 /// The main thread's watch.
 pub(super) struct Watch<'a> {
@@ -41,6 +36,7 @@ pub(super) struct Watch<'a> {
     silent: bool,
     state: ServiceState,
     history: History,
+    step: Step,
     losses: LossWatch,
     lines: Arc<Bounds>,
     metrics: Option<MetricsFile>,
@@ -49,12 +45,7 @@ pub(super) struct Watch<'a> {
     root: PathBuf,
     fs: Arc<dyn crate::sys::fs::Fs>,
     watchdog: Watchdog,
-    manager: Manager,
-    describe: &'a Describe<'a>,
-    /// Whether the service manager knows that the start is over.
-    is_ready: bool,
-    tell_manager: Instant,
-    stopping_since: Option<Instant>,
+    notifier: Notifier<'a>,
 }
 
 impl<'a> Watch<'a> {
@@ -82,7 +73,7 @@ impl<'a> Watch<'a> {
             },
             ..ServiceState::default()
         };
-        let file = StateFile::claim(&service.runtime_dir, &root, up_ms(&now)).map_err(|error| {
+        let file = StateFile::claim(&service.runtime_dir, &root, now.up_ms()).map_err(|error| {
             let dir = service.runtime_dir.display();
             event!(
                 STATE_UNTOLD,
@@ -109,7 +100,8 @@ impl<'a> Watch<'a> {
             clock,
             file: file.ok(),
             silent: false,
-            history: History::new(up_ms(&now), Counts { flash: written_bytes(), ..Counts::default() }),
+            history: History::new(now.up_ms(), Counts { flash: written_bytes(), ..Counts::default() }),
+            step: Step::new(now.up_ms()),
             losses: LossWatch::default(),
             lines: Arc::clone(&service.lines),
             metrics,
@@ -119,11 +111,7 @@ impl<'a> Watch<'a> {
             root,
             fs,
             watchdog: Watchdog::new(begun),
-            manager: Manager::of_environment(),
-            describe,
-            is_ready: false,
-            tell_manager: begun,
-            stopping_since: None,
+            notifier: Notifier::new(describe),
         }
     }
 
@@ -132,41 +120,28 @@ impl<'a> Watch<'a> {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it is not known yet that packets can arrive, or why not.
-    pub(super) fn is_starting(&self) -> bool {
-        !self.is_ready
+    /// What the service manager is told.
+    pub(super) fn notifier(&mut self) -> &mut Notifier<'a> {
+        &mut self.notifier
     }
 
     /// Does what is due.
     pub(super) fn look(&mut self, pipeline: &Pipeline) {
-        if !self.is_ready && pipeline.health.activity() != Activity::Starting {
-            self.is_ready = true;
-            self.look_at_all(pipeline);
-            self.manager.ready(&(self.describe)(&self.state));
+        let now = Instant::now();
+        let begins = self.notifier.is_starting() && pipeline.health.activity() != Activity::Starting;
+        if now < self.due && !begins {
+            return;
         }
-        if Instant::now() >= self.due {
+        if now >= self.due {
             self.due += SECOND;
-            self.look_at_all(pipeline);
-            self.tell_manager();
         }
+        self.look_at_all(pipeline);
+        self.notifier.look(&self.state, self.watchdog.stuck());
     }
 
-    /// Does a reload, and has the service manager wait for its end.
-    pub(super) fn reload(&mut self, reload: impl FnOnce()) {
-        if !self.is_ready {
-            return reload();
-        }
-        self.manager.reloading();
-        reload();
-        self.manager.ready(&(self.describe)(&self.state));
-    }
-
-    /// Tells the service manager that the end has begun.
-    pub(super) fn stopping(&mut self) {
-        self.stopping_since = Some(Instant::now());
-        self.is_ready = true;
-        self.manager.stopping("stopping: writing what has arrived");
-        self.tell_manager = Instant::now();
+    /// Does a reload.
+    pub(super) fn reload(&self, reload: impl FnOnce()) {
+        self.notifier.reload(&self.state, reload);
     }
 
     /// Tells what is left to tell when all threads have ended.
@@ -185,54 +160,16 @@ impl<'a> Watch<'a> {
         self.last = now;
     }
 
+    /// A service that ends lets its threads end.
     fn look_at_threads(&mut self, pipeline: &Pipeline) {
-        if self.stopping_since.is_some() {
+        if self.notifier.is_stopping() {
             return;
         }
         for change in self.watchdog.look(Instant::now(), &pipeline.health) {
-            match change {
-                Change::Slow(still) => {
-                    let (thread, seconds) = still.parts();
-                    event!(THREAD_STALLED, TAPKEEP_THREAD = thread, TAPKEEP_SECONDS = seconds, "{still}");
-                }
-                Change::Turns(still) => {
-                    let (thread, seconds) = still.parts();
-                    event!(
-                        THREAD_MOVES,
-                        TAPKEEP_THREAD = thread,
-                        TAPKEEP_SECONDS = seconds,
-                        "thread {thread} moves again after {seconds} s"
-                    );
-                }
-                Change::Stuck(still) => {
-                    let (thread, seconds) = still.parts();
-                    event!(
-                        THREAD_STUCK,
-                        TAPKEEP_THREAD = thread,
-                        TAPKEEP_SECONDS = seconds,
-                        "{still}: the watchdog is left to act"
-                    );
-                    self.tell_manager = Instant::now();
-                }
+            tell_thread(change);
+            if matches!(change, Change::Stuck(_)) {
+                self.notifier.hurry();
             }
-        }
-    }
-
-    /// Tells the service manager how things are. It gets no sign of life while a thread is stuck.
-    fn tell_manager(&mut self) {
-        let now = Instant::now();
-        if now < self.tell_manager {
-            return;
-        }
-        let interval =
-            self.manager.watchdog().map_or(TELL_MANAGER, |watchdog| TELL_MANAGER.min(watchdog / 4));
-        self.tell_manager = now + interval;
-        let status = (self.describe)(&self.state);
-        match (self.stopping_since, self.watchdog.stuck()) {
-            (Some(since), _) if now < since + EXTENSION.1 => self.manager.extend(EXTENSION.0, &status),
-            (Some(_), _) => {}
-            (None, Some(still)) => self.manager.stuck(&format!("{still}; {status}")),
-            (None, None) => self.manager.alive(&status),
         }
     }
 
@@ -249,14 +186,15 @@ impl<'a> Watch<'a> {
     fn tell(&mut self, now: &Now, pipeline: &Pipeline) {
         let (packets, bytes, lost) = (self.state.packets, self.state.bytes, self.state.losses);
         let state = &mut self.state;
-        pipeline.health.fill(state, up_ms(now));
+        pipeline.health.fill(state, now.up_ms());
         state.still = self.watchdog.still().map(|(name, still)| (name.to_owned(), still.as_secs())).collect();
-        (state.updated, state.updated_up_ms) = (rfc3339(now.wall), up_ms(now));
+        (state.updated, state.updated_up_ms) = (rfc3339(now.wall), now.up_ms());
         state.flash = written_bytes();
         self.history.fill(state, &lost);
         let ran = now.up.saturating_sub(self.last.up).as_secs_f64().max(1e-3);
         state.packet_rate = (state.packets - packets) as f64 / ran;
         state.byte_rate = (state.bytes - bytes) as f64 / ran;
+        self.step.fill(state);
         state.queue.seconds = (state.byte_rate > 0.0).then(|| state.queue.bytes as f64 / state.byte_rate);
         state.disk =
             self.fs.space(&self.root).ok().map(|space| Disk { total: space.total, free: space.free });
@@ -278,6 +216,24 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn up_ms(now: &Now) -> u64 {
-    u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX)
+fn tell_thread(change: Change) {
+    let (Change::Slow(still) | Change::Stuck(still) | Change::Turns(still)) = change;
+    let (thread, seconds) = (still.thread, still.still.as_secs());
+    match change {
+        Change::Slow(_) => {
+            event!(THREAD_STALLED, TAPKEEP_THREAD = thread, TAPKEEP_SECONDS = seconds, "{still}");
+        }
+        Change::Stuck(_) => event!(
+            THREAD_STUCK,
+            TAPKEEP_THREAD = thread,
+            TAPKEEP_SECONDS = seconds,
+            "{still}: the watchdog is left to act"
+        ),
+        Change::Turns(_) => event!(
+            THREAD_MOVES,
+            TAPKEEP_THREAD = thread,
+            TAPKEEP_SECONDS = seconds,
+            "thread {thread} moves again after {seconds} s"
+        ),
+    }
 }

@@ -27,13 +27,6 @@ pub(super) struct Still {
     pub still: Duration,
 }
 
-impl Still {
-    /// Its name, and for how many seconds.
-    pub(super) fn parts(&self) -> (&'static str, u64) {
-        (self.thread, self.still.as_secs())
-    }
-}
-
 impl fmt::Display for Still {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "thread {} has not moved for {} s", self.thread, self.still.as_secs())

@@ -27,3 +27,14 @@ fn slow_bounds_below_the_quick_ones_count() {
     assert_eq!(found(&hosts, Limits { many_hosts: 6, ..limits() }, "host_sweep"), [(6, 6.0)]);
     assert_eq!(found(&hosts, Limits { many_hosts: 7, ..limits() }, "host_sweep"), []);
 }
+
+#[test]
+fn tries_are_judged_before_they_are_forgotten() {
+    let mut made = Made::default();
+    for port in 1..=12 {
+        made.refused(0, (US, 40_000 + port), ([10, 0, 0, 7], 1000 + port));
+    }
+    made.refused(9 * 3600 * S, ([192, 168, 1, 6], 40_000), ([10, 0, 0, 8], 80));
+    let found = made.found_with("port_scan", &Settings::default());
+    assert_eq!(found.iter().map(|finding| finding.count).collect::<Vec<_>>(), [12]);
+}

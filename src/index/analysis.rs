@@ -10,24 +10,25 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::count::{Counter, count_beside};
 use super::flows::{FlowQuestion, Item, flows};
 use super::from_flows::FromFlows;
 use super::query::Reader as Index;
 use super::summaries::Sizes;
 use super::view::{View, ViewError, Viewer};
 use crate::capture::replay::{Import, ImportError};
-use crate::flow::summary::{Encoded, Merged, Probe, Summariser, Summary, SummaryLimits, Wanted};
-use crate::packet::decode::decode;
-use crate::packet::{Frame, LinkType, Nanos, Precision};
+use crate::flow::summary::{Merged, Probe, SummaryLimits, Wanted};
+use crate::packet::Nanos;
 use crate::store::catalog::{FlowRow, Row};
 use crate::store::entry::Entry;
 use crate::store::facts::{CaptureFacts, State};
 use crate::store::layout::Layout;
 use crate::store::losses::Losses;
 use crate::store::names::CaptureName;
+use crate::store::progress::{Walk, Watch};
 use crate::store::range::TimeRange;
-use crate::store::scan::{End, Reader, ScanError};
-use crate::sys::fs::{Fs, FsFile};
+use crate::store::scan::{End, ScanError};
+use crate::sys::fs::Fs;
 
 /// A question to the captures.
 pub struct Question<'a> {
@@ -47,6 +48,9 @@ pub struct Question<'a> {
     pub limits: SummaryLimits,
     /// What the running service tells of the file that it records: its index number and what it misses.
     pub recording: Option<(u64, Losses)>,
+    /// Who waits for it, or has more to do than that: called before each file whose packets are read and every few milliseconds
+    /// while they are; `false` gives the answer up.
+    pub watch: Watch<'a>,
 }
 
 /// An answer.
@@ -70,8 +74,12 @@ pub struct Analysis {
     pub cut_flows: Vec<FlowRow>,
     /// Flow records that were counted, since nothing else tells of their packets.
     pub flows: u64,
+    /// From the first to the last stamp of all files of the data directory, whatever the range.
+    pub kept: Option<(Nanos, Nanos)>,
     /// Whether a file, or a part of it, could not be read.
     pub damaged: bool,
+    /// Whether it was given up, and is worth nothing.
+    pub given_up: bool,
     /// What whoever asked should know, each a sentence.
     pub notes: Vec<String>,
 }
@@ -122,11 +130,14 @@ fn at_text(at: Option<Nanos>) -> String {
 pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError> {
     let view = question.look()?;
     let mut answer = Answer::new(question, view.notes.clone());
+    answer.analysis.kept = view.kept();
     let touched =
         |row: &&Row| row.facts.first.zip(row.facts.last).is_some_and(|(a, b)| question.range.touches(a, b));
     answer.own(view.rows.iter().filter(touched));
-    let counted = answer.flow_files();
-    answer.records(&counted);
+    if !answer.analysis.given_up {
+        let counted = answer.flow_files();
+        answer.records(&counted);
+    }
     Ok(answer.analysis)
 }
 
@@ -137,8 +148,11 @@ pub fn over_data_dir(question: &Question<'_>) -> Result<Analysis, AnalysisError>
 pub fn over_files(question: &Question<'_>, files: &[PathBuf]) -> Result<Analysis, AnalysisError> {
     let mut view = None;
     let mut answer = Answer::new(question, Vec::new());
-    for path in files {
-        match named(question.layout, question.fs, path)? {
+    let kinds = files.iter().map(|path| named(question.layout, question.fs, path));
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    answer.walk.extend(kinds.iter().map(Named::foreign_size).sum());
+    for (path, named) in files.iter().zip(kinds) {
+        match named {
             Named::Own(name) => {
                 let view = match &mut view {
                     Some(view) => view,
@@ -150,7 +164,7 @@ pub fn over_files(question: &Question<'_>, files: &[PathBuf]) -> Result<Analysis
                 };
                 answer.own_named(name, view)?;
             }
-            Named::Foreign => answer.foreign(path)?,
+            Named::Foreign { size } => answer.foreign(path, size)?,
         }
     }
     Ok(answer.analysis)
@@ -159,29 +173,39 @@ pub fn over_files(question: &Question<'_>, files: &[PathBuf]) -> Result<Analysis
 /// What a file is that somebody has named.
 pub(super) enum Named {
     Own(CaptureName),
-    Foreign,
+    /// With its length, bytes.
+    Foreign {
+        size: u64,
+    },
+}
+
+impl Named {
+    /// Bytes of it if it is from elsewhere.
+    pub(super) fn foreign_size(&self) -> u64 {
+        match self {
+            Self::Own(_) => 0,
+            Self::Foreign { size } => *size,
+        }
+    }
 }
 
 /// A bare name of the data directory, or the path of any file.
 pub(super) fn named(layout: &Layout, fs: &dyn Fs, path: &Path) -> Result<Named, AnalysisError> {
-    let bare = path.file_name().filter(|name| Path::new(name) == path).and_then(|name| name.to_str());
-    if let Some((name, _)) = bare.and_then(CaptureName::parse)
-        && (!path.exists() || layout.open_capture(fs, name).is_ok())
-    {
+    if let Some(name) = layout.own_named(fs, path) {
         return Ok(Named::Own(name));
     }
     let (path_owned, captures) = (|| path.to_owned(), || layout.captures());
     match path.metadata() {
         Err(_) => Err(AnalysisError::Missing { path: path_owned(), captures: captures() }),
         Ok(meta) if !meta.is_file() && !meta.is_dir() => Err(AnalysisError::NoFile { path: path_owned() }),
-        Ok(_) => Ok(Named::Foreign),
+        Ok(meta) => Ok(Named::Foreign { size: meta.len() }),
     }
 }
 
 impl Question<'_> {
     fn look(&self) -> Result<View, ViewError> {
-        let Self { layout, fs, ledger, .. } = *self;
-        Viewer { layout, fs, ledger }.look()
+        let Self { layout, fs, ledger, watch, .. } = *self;
+        Viewer { layout, fs, ledger }.look_beside(watch)
     }
 
     /// Whether every packet from `first` to `last` counts.
@@ -196,6 +220,8 @@ struct Answer<'a> {
     index: Option<Index>,
     /// The files whose summary the index has.
     summarised: Sizes,
+    /// Through the files whose packets are read.
+    walk: Walk<'a>,
     analysis: Analysis,
 }
 
@@ -215,10 +241,12 @@ impl<'a> Answer<'a> {
             evicted: Vec::new(),
             cut_flows: Vec::new(),
             flows: 0,
+            kept: None,
             damaged: false,
+            given_up: false,
             notes,
         };
-        Self { question, index, summarised, analysis }
+        Self { question, index, summarised, walk: Walk::new(0, question.watch), analysis }
     }
 
     /// Counts files of the data directory.
@@ -248,7 +276,13 @@ impl<'a> Answer<'a> {
             }
         }
         // In their order, so that where there are too many rows it is always the same that stay.
-        for row in rows.iter().filter(|row| missing.contains_key(&row.facts.name.number())) {
+        rows.retain(|row| missing.contains_key(&row.facts.name.number()));
+        self.walk.extend(rows.iter().map(|row| row.facts.size).sum());
+        for row in rows {
+            if self.analysis.given_up || !self.walk.begin(row.facts.size) {
+                self.analysis.given_up = true;
+                return;
+            }
             self.read_own(row);
         }
     }
@@ -313,7 +347,8 @@ impl<'a> Answer<'a> {
             return;
         }
         let without = counted.keys().copied().collect();
-        let question = FlowQuestion { layout, fs, range, needles: Vec::new(), begun: None, without };
+        let watch = self.question.watch;
+        let question = FlowQuestion { layout, fs, range, needles: Vec::new(), begun: None, without, watch };
         let (mut sum, mut seen) = (FromFlows::default(), None::<(Nanos, Nanos)>);
         let merged = &mut self.analysis.merged;
         let look = flows(&question, |item| {
@@ -385,9 +420,10 @@ impl<'a> Answer<'a> {
         let Question { layout, fs, range, limits, .. } = *self.question;
         let name = row.facts.name;
         let opened = layout.open_capture(fs, name).map_err(|source| ScanError::Io { offset: 0, source });
-        let read = opened.and_then(|(file, _)| summarise(&*file, limits, range));
+        let read = opened.and_then(|(file, _)| count_beside(&*file, limits, range, &mut self.walk));
         self.analysis.read += 1;
         match read {
+            Ok(_) if self.walk.is_given_up() => self.analysis.given_up = true,
             Ok((summary, end)) => {
                 self.analysis.merged.add(&summary);
                 // The last record of a growing file may be on its way.
@@ -423,8 +459,9 @@ impl<'a> Answer<'a> {
     }
 
     /// Counts the packets of a file from elsewhere.
-    fn foreign(&mut self, path: &Path) -> Result<(), AnalysisError> {
+    fn foreign(&mut self, path: &Path, size: u64) -> Result<(), AnalysisError> {
         let mut import = Import::open(path)?;
+        self.walk.begin(size);
         let mut count = Counter::new(SummaryLimits::FOREIGN, self.question.range);
         let failed = loop {
             match import.next() {
@@ -432,7 +469,11 @@ impl<'a> Answer<'a> {
                 Ok(None) => break None,
                 Err(error) => break Some(error.to_string()),
             }
+            if !self.walk.record(|| import.position()) {
+                break None;
+            }
         };
+        self.analysis.given_up = self.walk.is_given_up();
         if let Some(wrong) = failed.or_else(|| import.cut()) {
             self.analysis.damaged = true;
             self.analysis.notes.push(wrong);
@@ -451,58 +492,4 @@ impl<'a> Answer<'a> {
 
 fn number_and_size(row: &&Row) -> (u64, u64) {
     (row.facts.name.number(), row.facts.size)
-}
-
-/// Packets of one file on their way into its summary.
-struct Counter {
-    summariser: Summariser,
-    range: TimeRange,
-}
-
-impl Counter {
-    fn new(limits: SummaryLimits, range: TimeRange) -> Self {
-        Self { summariser: Summariser::new(limits), range }
-    }
-
-    #[inline]
-    fn packet(&mut self, link: LinkType, frame: &Frame<'_>, precision: Precision) {
-        let at = frame.nanos(precision);
-        let packet = decode(link, frame.data, frame.wire_len);
-        if self.range.contains(at) {
-            self.summariser.packet(&packet, at, frame.wire_len);
-        } else {
-            self.summariser.context(&packet, at);
-        }
-    }
-}
-
-/// What the packets of a range amount to that a capture file of ours holds, and why reading it ended.
-///
-/// # Errors
-/// If the file cannot be read, or is none of ours.
-pub fn summarise(
-    file: &dyn FsFile,
-    limits: SummaryLimits,
-    range: TimeRange,
-) -> Result<(Summary, End), ScanError> {
-    let mut reader = Reader::open(file)?;
-    let format = reader.format();
-    let mut count = Counter::new(limits, range);
-    while let Some((_, frame)) = reader.next_record()? {
-        count.packet(format.link, &frame, format.precision);
-    }
-    Ok((count.summariser.summary(), reader.end()))
-}
-
-/// The summary of a finished file of the data directory as the index keeps it; `None` if the file cannot be read: a question then
-/// finds out why.
-pub fn summary_of(
-    layout: &Layout,
-    fs: &dyn Fs,
-    facts: &CaptureFacts,
-    limits: SummaryLimits,
-) -> Option<Encoded> {
-    let (file, _) = layout.open_capture(fs, facts.name).ok()?;
-    let (summary, _) = summarise(&*file, limits, TimeRange::ALL).ok()?;
-    Some(summary.encode(&limits))
 }

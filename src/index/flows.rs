@@ -12,8 +12,9 @@ use crate::store::flow_file::{
     FlowItem, FlowReader, FlowSource, Fold, Kind, Object, Peek, flow_sources, peek,
 };
 use crate::store::layout::Layout;
+use crate::store::progress::{Walk, Watch};
 use crate::store::range::TimeRange;
-use crate::sys::fs::{Fs, FsFile};
+use crate::sys::fs::{Fs, FsFile, advice};
 
 /// Which records are asked for.
 pub struct FlowQuestion<'a> {
@@ -29,6 +30,8 @@ pub struct FlowQuestion<'a> {
     pub begun: Option<Place>,
     /// Index numbers of flow files that are left out.
     pub without: HashSet<u64>,
+    /// Who waits for it: whoever gives up gets no more records.
+    pub watch: Watch<'a>,
 }
 
 /// What a look at the flow files came to.
@@ -89,12 +92,15 @@ impl Ends {
 pub fn flows(question: &FlowQuestion<'_>, mut take: impl FnMut(Item) -> bool) -> io::Result<FlowLook> {
     let finders: Vec<_> = question.needles.iter().map(|needle| Finder::new(needle.as_bytes())).collect();
     let mut look = FlowLook::default();
-    for source in flow_sources(question.fs, question.layout)? {
-        if question.without.contains(&source.number) {
-            continue;
+    let mut sources = flow_sources(question.fs, question.layout)?;
+    sources.retain(|source| !question.without.contains(&source.number));
+    let mut walk = Walk::new(sources.iter().map(|source| source.size).sum(), question.watch);
+    for source in sources {
+        if !walk.begin(source.size) {
+            break;
         }
         let name = source.name.map_or_else(|| "the growing flow file".to_owned(), |name| name.to_string());
-        match read(question, source, &finders, &mut look, &mut take) {
+        match read(question, source, &name, &finders, &mut look, &mut walk, &mut take) {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -102,7 +108,7 @@ pub fn flows(question: &FlowQuestion<'_>, mut take: impl FnMut(Item) -> bool) ->
             }
             Err(error) => {
                 look.damaged = true;
-                look.notes.push(format!("read {name}: {error}"));
+                look.notes.push(format!("read {name}: {error}{}", advice(&error)));
             }
         }
     }
@@ -112,8 +118,10 @@ pub fn flows(question: &FlowQuestion<'_>, mut take: impl FnMut(Item) -> bool) ->
 fn read(
     question: &FlowQuestion<'_>,
     source: FlowSource,
+    name: &str,
     finders: &[Finder<'_>],
     look: &mut FlowLook,
+    walk: &mut Walk<'_>,
     take: &mut impl FnMut(Item) -> bool,
 ) -> io::Result<bool> {
     let sealed = source.name.is_some();
@@ -122,7 +130,7 @@ fn read(
         look.skipped += 1;
         return Ok(true);
     }
-    read_all(question, &*file, len, finders, look, take)
+    read_all(question, (&*file, name, len), finders, look, walk, take)
 }
 
 /// Reads a flow file from elsewhere.
@@ -141,23 +149,28 @@ pub fn flows_of(
         return Err(io::Error::other("it is no flow file"));
     }
     let len = file.len()?;
-    read_all(question, &*file, len, &finders, &mut look, &mut take)?;
+    let mut walk = Walk::new(len, question.watch);
+    walk.begin(len);
+    let name = path.display().to_string();
+    read_all(question, (&*file, &name, len), &finders, &mut look, &mut walk, &mut take)?;
     Ok(look)
 }
 
 fn read_all(
     question: &FlowQuestion<'_>,
-    file: &dyn FsFile,
-    len: u64,
+    (file, name, len): (&dyn FsFile, &str, u64),
     finders: &[Finder<'_>],
     look: &mut FlowLook,
+    walk: &mut Walk<'_>,
     take: &mut impl FnMut(Item) -> bool,
 ) -> io::Result<bool> {
     look.files += 1;
     let mut reader = FlowReader::new(file, len);
+    let mut position = 0;
     while let Some(item) = reader.next() {
         match item {
             FlowItem::Object(object) => {
+                position += object.bytes.len() as u64;
                 look.records += u64::from(object.kind == Kind::Record);
                 if let Some(item) = wanted(question, &object, finders)
                     && !take(item)
@@ -168,44 +181,21 @@ fn read_all(
             FlowItem::Lost(range) => {
                 look.damaged = true;
                 let (from, to) = (range.start, range.end);
-                look.notes.push(format!("bytes {from} to {to} of a flow file are damaged and left out"));
+                look.notes.push(format!("bytes {from} to {to} of {name} are damaged and left out"));
             }
             FlowItem::Header(..) | FlowItem::Cut(_) => {}
         }
+        if !walk.record(|| position) {
+            return Ok(false);
+        }
     }
     Ok(true)
-}
-
-/// When the oldest flow of a data directory begins that there is a record of, as far as its files tell without being read; none
-/// if there are no records.
-///
-/// # Errors
-/// If the flow files cannot be listed.
-pub fn oldest(fs: &dyn Fs, layout: &Layout) -> io::Result<Option<Nanos>> {
-    let of = |source: FlowSource| {
-        let (file, len) = source.open(fs).ok()?;
-        // The first record of a file that was not sealed in order: of a flow that ended first, so one of the oldest.
-        peek(&*file).footer.map_or_else(|| first_start(&*file, len), |footer| footer.first)
-    };
-    Ok(flow_sources(fs, layout)?.into_iter().filter_map(of).min())
 }
 
 /// Where the first packet of the flow of this id lies.
 pub fn place_of(flow_id: &str) -> Option<Place> {
     let (file, offset) = flow_id.split_once('-')?;
     Some(Place { file: file.parse().ok()?, offset: offset.parse().ok()? })
-}
-
-fn first_start(file: &dyn FsFile, len: u64) -> Option<Nanos> {
-    let mut reader = FlowReader::new(file, len);
-    while let Some(item) = reader.next() {
-        if let FlowItem::Object(object) = item
-            && object.kind == Kind::Record
-        {
-            return object.outline()?.start;
-        }
-    }
-    None
 }
 
 fn wanted(question: &FlowQuestion<'_>, object: &Object<'_>, finders: &[Finder<'_>]) -> Option<Item> {

@@ -10,6 +10,7 @@ use crate::detect::stream::{self, Stream};
 use crate::packet::{Frame, LinkType, Place, Precision};
 use crate::store::format::{FILE_HEADER, RECORD_HEADER};
 use crate::store::layout::Layout;
+use crate::store::progress::{Walk, Watch};
 use crate::store::scan::{End, Reader, ScanError};
 use crate::sys::fs::Fs;
 
@@ -24,7 +25,8 @@ pub trait Sink: stream::Sink {
     }
 }
 
-/// Analyses files in this order as one stream; returns notes on what could not be read.
+/// Analyses files in this order as one stream for whoever waits; returns notes on what could not be read. What was given up is worth
+/// nothing.
 ///
 /// # Errors
 /// If a file is not there or is no capture file.
@@ -34,14 +36,25 @@ pub fn analyse<S: Sink>(
     files: &[PathBuf],
     settings: &Settings,
     sink: &mut S,
+    watch: Watch<'_>,
 ) -> Result<Vec<String>, AnalysisError> {
     let mut stream = Stream::new(settings);
     if !S::RECORDS {
         stream.leave_out_records();
     }
-    let mut fresh = Fresh { stream, sink, notes: Vec::new() };
-    for (at, path) in files.iter().enumerate() {
-        match named(layout, fs, path)? {
+    let kinds = files.iter().map(|path| named(layout, fs, path)).collect::<Result<Vec<_>, _>>()?;
+    let size = |kind: &Named| match kind {
+        Named::Own(name) => layout.open_capture(fs, *name).and_then(|(file, _)| file.len()).unwrap_or(0),
+        Named::Foreign { size } => *size,
+    };
+    let sizes: Vec<_> = kinds.iter().map(size).collect();
+    let walk = Walk::new(sizes.iter().sum(), watch);
+    let mut fresh = Fresh { stream, sink, notes: Vec::new(), walk };
+    for (at, (path, (kind, size))) in files.iter().zip(kinds.into_iter().zip(sizes)).enumerate() {
+        if !fresh.walk.begin(size) {
+            break;
+        }
+        match kind {
             Named::Own(name) => {
                 let opened = layout.open_capture(fs, name);
                 match opened.map_err(|source| ScanError::Io { offset: 0, source }) {
@@ -49,7 +62,7 @@ pub fn analyse<S: Sink>(
                     Err(error) => fresh.notes.push(format!("read {name}: {error}")),
                 }
             }
-            Named::Foreign => fresh.foreign(at as u64 + 1, Import::open(path)?),
+            Named::Foreign { .. } => fresh.foreign(at as u64 + 1, Import::open(path)?),
         }
     }
     fresh.stream.finish(fresh.sink);
@@ -60,6 +73,7 @@ struct Fresh<'a, S> {
     stream: Stream,
     sink: &'a mut S,
     notes: Vec<String>,
+    walk: Walk<'a>,
 }
 
 impl<S: Sink> Fresh<'_, S> {
@@ -75,6 +89,9 @@ impl<S: Sink> Fresh<'_, S> {
             let format = reader.format();
             while let Some((offset, frame)) = reader.next_record()? {
                 self.packet(format.link, Place { file, offset }, &frame, format.precision);
+                if !self.walk.record(|| offset) {
+                    break;
+                }
             }
             Ok::<_, ScanError>((reader.end(), reader.offset()))
         })();
@@ -96,6 +113,9 @@ impl<S: Sink> Fresh<'_, S> {
                 }
                 Ok(None) => return self.notes.extend(import.cut()),
                 Err(error) => return self.notes.push(error.to_string()),
+            }
+            if !self.walk.record(|| import.position()) {
+                return;
             }
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod analysis;
 mod columns;
+pub mod count;
 mod files;
 mod flow_rows;
 pub mod flow_table;
@@ -18,6 +19,7 @@ pub mod rebuild;
 mod rows;
 mod schema;
 pub mod summaries;
+pub mod timeline;
 pub mod view;
 pub mod writer;
 
@@ -53,6 +55,9 @@ pub enum IndexError {
         /// Why not.
         source: io::Error,
     },
+    /// Whoever waited for it did not.
+    #[error("given up; what was there before is there still")]
+    GivenUp,
     /// Not an index, or one with broken pages.
     #[error("index {} is damaged: {what}; it is rebuilt when the service starts", path.display())]
     Damaged {

@@ -13,39 +13,32 @@ use super::{IndexError, rows, schema, writer};
 use crate::flow::summary::Encoded;
 use crate::store::catalog::{Catalog, Change, Unknown};
 use crate::store::facts::CaptureFacts;
+use crate::store::progress::{Walk, Watch};
 use crate::store::scan::{Scan, ScanError};
 
-/// How far a scan has come, bytes of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Done.
-    pub done: u64,
-    /// To do in all.
-    pub total: u64,
-}
-
 /// Scans every file of which the catalog knows nothing, and takes the result in. A file that is gone by then
-/// is forgotten; one that cannot be read is damaged. Returns what changed, for an index that is kept up.
+/// is forgotten; one that cannot be read is damaged. Returns what changed, for an index that is kept up. If whoever waits gives up,
+/// neither that nor the catalog is worth anything.
 pub fn complete(
     catalog: &mut Catalog,
-    mut scan: impl FnMut(&Unknown) -> Result<Scan, ScanError>,
-    mut progress: impl FnMut(Progress),
+    mut scan: impl FnMut(&Unknown, &mut Walk<'_>) -> Result<Scan, ScanError>,
+    watch: Watch<'_>,
 ) -> Vec<Change> {
     let unknown = catalog.take_unknown();
-    let mut at = Progress { done: 0, total: unknown.iter().map(|file| file.size).sum() };
+    let mut walk = Walk::new(unknown.iter().map(|file| file.size).sum(), watch);
     let mut changes = Vec::new();
     for file in unknown {
-        progress(at);
-        match scan(&file) {
+        if !walk.begin(file.size) {
+            break;
+        }
+        match scan(&file, &mut walk) {
             Ok(found) => changes.extend(catalog.put(file.facts(Some(&found)))),
             Err(ScanError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 catalog.forget(file.name)
             }
             Err(_) => changes.extend(catalog.put(file.facts(None))),
         }
-        at.done += file.size;
     }
-    progress(at);
     changes
 }
 
@@ -54,31 +47,43 @@ pub fn complete(
 ///
 /// # Errors If it cannot be written; the old one is still there then.
 pub fn replace(path: &Path, catalog: &Catalog) -> Result<(), IndexError> {
-    replace_with(path, catalog, |_| None)
+    replace_with(path, catalog, |_| Ok(None))
 }
 
 /// Like [`replace`], with the summaries that `summarise` makes of the files. Of a file that has none a question reads the packets.
 ///
 /// # Errors
-/// If it cannot be written; the old one is still there then.
+/// If it cannot be written, and those of `summarise`; the old one is still there then, and nothing of the new one.
 pub fn replace_with(
     path: &Path,
     catalog: &Catalog,
-    mut summarise: impl FnMut(&CaptureFacts) -> Option<Encoded>,
+    summarise: impl FnMut(&CaptureFacts) -> Result<Option<Encoded>, IndexError>,
 ) -> Result<(), IndexError> {
     let new = beside(path, ".new");
     files::remove(&new)?;
-    let mut db = writer::create_plain(&new)?;
-    let failed = |source| IndexError::of("rebuild", &new, source);
+    let made = make(&new, catalog, summarise).and_then(|()| files::replace(&new, path));
+    if made.is_err() {
+        // Why it is not there is what matters.
+        let _ = files::remove(&new);
+    }
+    made
+}
+
+fn make(
+    new: &Path,
+    catalog: &Catalog,
+    mut summarise: impl FnMut(&CaptureFacts) -> Result<Option<Encoded>, IndexError>,
+) -> Result<(), IndexError> {
+    let mut db = writer::create_plain(new)?;
+    let failed = |source| IndexError::of("rebuild", new, source);
     fill(&mut db, catalog).map_err(failed)?;
     for facts in catalog.captures() {
-        if let Some(summary) = summarise(facts) {
+        if let Some(summary) = summarise(facts)? {
             summaries::put(&db, Table::Captures, facts.name.number(), facts.size, &summary)
                 .map_err(failed)?;
         }
     }
-    db.close().map_err(|(_, source)| failed(source))?;
-    files::replace(&new, path)
+    db.close().map_err(|(_, source)| failed(source))
 }
 
 /// An index in memory, for one question.

@@ -7,13 +7,15 @@ use std::io;
 
 use super::query::Reader;
 use super::{IndexError, rebuild};
+use crate::packet::Nanos;
 use crate::store::catalog::{Catalog, Gap, Row, Unknown};
 use crate::store::entry::Entry;
 use crate::store::facts::{CaptureFacts, State};
 use crate::store::layout::Layout;
 use crate::store::names::{CaptureName, Role};
+use crate::store::progress::{Walk, Watch};
 use crate::store::range::TimeRange;
-use crate::store::scan::{Scan, ScanError, scan};
+use crate::store::scan::{Scan, ScanError, scan_beside};
 use crate::sys::fs::{self, Fs};
 
 /// How often a look is repeated because files were renamed while it was taken.
@@ -36,19 +38,21 @@ pub struct View {
     pub notes: Vec<String>,
 }
 
+impl View {
+    /// From the first to the last stamp of the files that are there.
+    pub fn kept(&self) -> Option<(Nanos, Nanos)> {
+        let there = self.rows.iter().filter(|row| row.evicted.is_none());
+        let kept = there.filter_map(|row| row.facts.first.zip(row.facts.last));
+        kept.reduce(|(from, to), (first, last)| (from.min(first), to.max(last)))
+    }
+}
+
 /// The data directory could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("list capture files in {}: {source}{}", dir.display(), advice(source))]
+#[error("list capture files in {}: {source}{}", dir.display(), fs::advice(source))]
 pub struct ViewError {
     dir: std::path::PathBuf,
     source: io::Error,
-}
-
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => "; its group may: join it, and log in again",
-        _ => "",
-    }
 }
 
 /// A look at a data directory.
@@ -67,22 +71,30 @@ impl Viewer<'_> {
     /// # Errors
     /// If the directory of capture files cannot be listed. That it does not exist is no error: nothing is there then.
     pub fn look(&self) -> Result<View, ViewError> {
+        self.look_beside(&|_| true)
+    }
+
+    /// The same for somebody who waits, where files must be read because there is no index; worth nothing if it was given up.
+    ///
+    /// # Errors
+    /// Those of [`Self::look`].
+    pub fn look_beside(&self, watch: Watch<'_>) -> Result<View, ViewError> {
         for _ in 1..LOOKS {
-            if let Some(view) = self.try_look(false)? {
+            if let Some(view) = self.try_look(false, watch)? {
                 return Ok(view);
             }
         }
-        Ok(self.try_look(true)?.unwrap_or_default())
+        Ok(self.try_look(true, watch)?.unwrap_or_default())
     }
 
     /// `None` if a growing file was renamed or removed meanwhile; at the last look such a one is taken as it then is.
-    fn try_look(&self, last: bool) -> Result<Option<View>, ViewError> {
+    fn try_look(&self, last: bool, watch: Watch<'_>) -> Result<Option<View>, ViewError> {
         let indexed = self.indexed();
         let files = Files::of(&self.listing()?);
         let (mut view, files) = match indexed {
             Ok(view) if files.agree_with(&view.rows) => (view, files),
-            Ok(view) => self.answer_by_files(view.rows, None)?,
-            Err(error) => self.answer_by_files(Vec::new(), Some(error))?,
+            Ok(view) => self.answer_by_files(view.rows, None, watch)?,
+            Err(error) => self.answer_by_files(Vec::new(), Some(error), watch)?,
         };
         for part in &files.parts {
             let mut found = self.growing(part);
@@ -132,6 +144,7 @@ impl Viewer<'_> {
         &self,
         indexed: Vec<Row>,
         why: Option<IndexError>,
+        watch: Watch<'_>,
     ) -> Result<(View, Files), ViewError> {
         let mut notes = Vec::new();
         let entries = (self.ledger)().unwrap_or_else(|error| {
@@ -147,7 +160,7 @@ impl Viewer<'_> {
             }
         }
         let scanned = catalog.unknown().len();
-        rebuild::complete(&mut catalog, |file| self.scan(file.name, file.role), |_| {});
+        rebuild::complete(&mut catalog, |file, walk| self.scan(file.name, file.role, walk), watch);
         let (rows, gaps): (_, Vec<_>) = (catalog.rows(), catalog.gaps().cloned().collect());
         match why {
             // Nothing was ever recorded here: there is nothing to explain.
@@ -163,7 +176,7 @@ impl Viewer<'_> {
 
     fn growing(&self, part: &Unknown) -> Result<CaptureFacts, ScanError> {
         let bare = CaptureFacts { size: part.size, ..CaptureFacts::bare(part.name, State::Recording) };
-        match self.scan(part.name, part.role) {
+        match self.scan(part.name, part.role, &mut Walk::alone()) {
             Ok(found) => {
                 let mut facts = CaptureFacts { size: found.len, ..bare };
                 facts.set_tally(&found.tally);
@@ -175,10 +188,10 @@ impl Viewer<'_> {
         }
     }
 
-    fn scan(&self, name: CaptureName, role: Role) -> Result<Scan, ScanError> {
+    fn scan(&self, name: CaptureName, role: Role, walk: &mut Walk<'_>) -> Result<Scan, ScanError> {
         let path = self.layout.captures().join(name.file_name(role));
         let file = self.fs.open_read(&path).map_err(|source| ScanError::Io { offset: 0, source })?;
-        scan(&*file)
+        scan_beside(&*file, walk)
     }
 }
 

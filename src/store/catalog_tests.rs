@@ -103,7 +103,7 @@ fn a_scanned_file_gets_the_facts_it_can_have() {
     let unknown = Unknown { name: name(1), role: Role::Sealed, size: 100 };
     let format = Format { link: LinkType::ETHERNET, precision: Precision::Micro, snaplen: 96 };
     let tally = Tally { packets: 2, wire_bytes: 60, range: Some((1, 2)) };
-    let scan = |sound| Scan { format, tally, sound, len: 100, end: End::Clean };
+    let scan = |sound| Scan { format, tally, last: None, sound, len: 100, end: End::Clean };
     let whole = unknown.facts(Some(&scan(100)));
     assert_eq!((whole.state, whole.packets, whole.losses), (State::Sealed, 2, Losses::UNKNOWN));
     let cut = unknown.facts(Some(&scan(60)));

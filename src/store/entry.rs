@@ -80,12 +80,12 @@ pub enum Act {
         #[serde(with = "name_text")]
         name: CaptureName,
     },
-    /// Nothing could be captured for a while.
+    /// Nothing could be captured for a while, or no service ran.
     Gap {
         /// Since when, wall clock.
         #[serde(with = "stamp_text")]
         from: Option<Nanos>,
-        /// For how long, milliseconds of running time.
+        /// For how long, milliseconds of running time; of the clock on the wall where no service ran.
         duration_ms: u64,
         /// Why.
         reason: String,

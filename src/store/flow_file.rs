@@ -8,6 +8,7 @@
 //! Knows the disk and the ledger; of a flow record it knows the few keys in [`Outline`]. Invariant: no record is appended
 //! behind bytes that are not known to be sound, and none is in two files unless a device failed in between.
 
+mod cursor;
 mod fold;
 mod follow;
 mod growing;
@@ -26,8 +27,9 @@ use std::path::{Path, PathBuf};
 use super::ledger::LedgerError;
 use super::sequence::SequenceError;
 
+pub use cursor::Cursor;
 pub use fold::{Fold, Folder, MAX_SOURCES, should_fold};
-pub use follow::{FlowSource, Follower, flow_sources};
+pub use follow::{FlowSource, Follower, Missed, flow_sources};
 pub use outline::{Footer, Kind, Outline};
 pub use position::Position;
 pub use reader::{FlowItem, FlowReader, Object, Peek, peek};

@@ -356,7 +356,7 @@ impl Keeper {
 
     fn running_now(&mut self) -> u64 {
         let now = self.clock.now();
-        let up_ms = u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX);
+        let up_ms = now.up_ms();
         self.running.now(Stamp { wall: now.wall, up_ms, synchronised: self.clock.synchronised() })
     }
 

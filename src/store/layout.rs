@@ -41,6 +41,14 @@ impl Layout {
         open(Role::Sealed).or_else(|_| open(Role::Part)).or_else(|_| open(Role::Sealed))
     }
 
+    /// The capture file that a person means who names a file, if it is one of these: a bare name that no file of the working
+    /// directory has, or that one of ours has.
+    pub fn own_named(&self, fs: &dyn Fs, file: &Path) -> Option<CaptureName> {
+        let bare = file.file_name().filter(|name| Path::new(name) == file)?;
+        let (name, _) = CaptureName::parse(bare.to_str()?)?;
+        (!file.exists() || self.open_capture(fs, name).is_ok()).then_some(name)
+    }
+
     /// The flow file being written.
     pub fn flow_file(&self) -> PathBuf {
         self.root.join(FLOW_FILE)

@@ -9,6 +9,7 @@
 //! One [`Ledger`] at a time, whoever has the lock of the data directory; [`load`] reads at any time, without a lock.
 
 mod compact;
+mod follow;
 mod load;
 
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ use crate::sys::clock::Clock;
 use crate::sys::fs::{Fs, FsFile, sync_full, uninterrupted, write_full};
 use crate::sys::random::random_u64;
 
+pub use follow::{FindingCursor, FindingFollower};
 pub use load::{Loaded, load};
 
 /// The format's name in the header.
@@ -209,7 +211,7 @@ impl Ledger {
 
     fn stamp(&self, act: Act) -> Entry {
         let (now, synchronised) = (self.clock.now(), self.clock.synchronised());
-        let up_ms = u64::try_from(now.up.as_millis()).unwrap_or(u64::MAX);
+        let up_ms = now.up_ms();
         Entry { at: Some(now.wall), up_ms, synchronised, act }
     }
 

@@ -6,8 +6,9 @@ use std::io;
 
 use super::block::Tally;
 use super::format::{FILE_HEADER, Format, RECORD_HEADER, RecordHeader};
+use super::progress::Walk;
 use crate::packet::{Frame, MAX_SNAPLEN};
-use crate::sys::fs::{FsFile, read_full};
+use crate::sys::fs::{FsFile, advice, read_full};
 
 /// Bytes asked of the disk at a time; holds any record whole.
 const WINDOW: usize = 1 << 20;
@@ -56,7 +57,7 @@ pub enum ScanError {
     #[error("the file ends within its header")]
     Short,
     /// The disk failed.
-    #[error("read at offset {offset}: {source}")]
+    #[error("read at offset {offset}: {source}{}", advice(source))]
     Io {
         /// Where.
         offset: u64,
@@ -199,6 +200,8 @@ pub struct Scan {
     pub format: Format,
     /// What its sound records amount to.
     pub tally: Tally,
+    /// Where its last sound record begins; none if it has none.
+    pub last: Option<u64>,
     /// Length up to which it is sound, bytes.
     pub sound: u64,
     /// Its length, bytes.
@@ -209,7 +212,12 @@ pub struct Scan {
 
 /// Counts a file up to its last whole, plausible record.
 pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
-    scan_below(Reader::open(file)?, u64::MAX)
+    scan_beside(file, &mut Walk::alone())
+}
+
+/// Like [`scan`] for somebody who waits. A scan that is given up ends with an error of the kind `Interrupted`.
+pub fn scan_beside(file: &dyn FsFile, walk: &mut Walk<'_>) -> Result<Scan, ScanError> {
+    scan_below(Reader::open(file)?, u64::MAX, walk)
 }
 
 /// Like [`scan`] for a file that a crash left: a record into which bytes reach that were never written is not
@@ -220,41 +228,48 @@ pub fn scan(file: &dyn FsFile) -> Result<Scan, ScanError> {
 /// be told from a packet that really holds zeros is a lost page within one record, which takes a packet
 /// longer than a page.
 pub fn scan_after_crash(file: &dyn FsFile) -> Result<Scan, ScanError> {
-    let found = scan_below(Reader::open(file)?.strict(), u64::MAX)?;
+    let mut walk = Walk::alone();
+    let found = scan_below(Reader::open(file)?.strict(), u64::MAX, &mut walk)?;
     let tail = lost_tail(file, &found)?.map(|page| (page, End::ZeroTail));
     let hole = lost_page(file, &found)?.map(|page| (page, End::LostPage));
     let Some((page, end)) = tail.into_iter().chain(hole).min_by_key(|(page, _)| *page) else {
         return Ok(found);
     };
-    let kept = if found.sound <= page { found } else { scan_below(Reader::open(file)?.strict(), page)? };
+    let kept =
+        if found.sound <= page { found } else { scan_below(Reader::open(file)?.strict(), page, &mut walk)? };
     Ok(Scan { end, ..kept })
 }
 
 /// Counts the records that lie wholly below `limit`.
-fn scan_below(mut reader: Reader<'_>, limit: u64) -> Result<Scan, ScanError> {
+fn scan_below(mut reader: Reader<'_>, limit: u64, walk: &mut Walk<'_>) -> Result<Scan, ScanError> {
     let format = reader.format();
-    let (mut tally, mut sound) = (Tally::default(), reader.offset());
+    let (mut tally, mut last, mut sound) = (Tally::default(), None, reader.offset());
     while let Some((offset, frame)) = reader.next_record()? {
         let end = offset + (RECORD_HEADER + frame.data.len()) as u64;
         if end > limit {
             break;
         }
         tally.count(frame.nanos(format.precision), frame.wire_len);
-        sound = end;
+        (last, sound) = (Some(offset), end);
+        if !walk.record(|| end) {
+            return Err(ScanError::Io { offset, source: io::ErrorKind::Interrupted.into() });
+        }
     }
     let len = reader.file.len().map_err(|source| ScanError::Io { offset: sound, source })?;
-    Ok(Scan { format, tally, sound, len, end: reader.end() })
+    Ok(Scan { format, tally, last, sound, len, end: reader.end() })
 }
 
 /// Where zeros begin, on a page boundary, that were never written and go on to the end of the file.
 ///
 /// Zeros at the end count as such from the first page boundary in them, if they fill a page, start on the
-/// boundary, or go on behind the records. What remains is a last record that ends in zeros of its own
-/// (padding) which happen to cross a boundary; that one is kept.
+/// boundary, are all that the last record holds, or go on behind the records. What remains is a last record that
+/// ends in zeros of its own (padding) which happen to cross a boundary; that one is kept.
 fn lost_tail(file: &dyn FsFile, found: &Scan) -> Result<Option<u64>, ScanError> {
     let start = zeros_from(file, found.len)?;
     let page = start.next_multiple_of(PAGE);
-    let lost = page < found.len && (found.len - page >= PAGE || start == page || found.sound < found.len);
+    let bare = found.last.is_some_and(|last| start <= last + RECORD_HEADER as u64);
+    let lost =
+        page < found.len && (found.len - page >= PAGE || start == page || bare || found.sound < found.len);
     Ok(lost.then_some(page))
 }
 
@@ -409,6 +424,16 @@ mod tests {
         bytes.push(0);
         let found = scan_after_crash(&Bytes(bytes)).unwrap();
         assert_eq!((found.tally.packets, found.end), (1, End::ZeroTail));
+    }
+
+    #[test]
+    fn a_record_of_nothing_but_a_lost_page_is_cut() {
+        let (mut bytes, ends) = file(&[(4096 - 24 - 2 * RECORD_HEADER, 7), (60, 7)]);
+        bytes[4096..].fill(0);
+        // The record's header ends in zeros, too.
+        assert_eq!((ends[1], bytes[4095]), (4096 - RECORD_HEADER, 0));
+        let found = scan_after_crash(&Bytes(bytes)).unwrap();
+        assert_eq!((found.sound, found.end), (ends[1] as u64, End::ZeroTail));
     }
 
     #[test]

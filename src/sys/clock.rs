@@ -12,6 +12,13 @@ pub struct Now {
     pub wall: i64,
 }
 
+impl Now {
+    /// Milliseconds since boot.
+    pub fn up_ms(&self) -> u64 {
+        u64::try_from(self.up.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// A source of time.
 pub trait Clock: Send + Sync {
     /// The clocks now.

@@ -116,6 +116,29 @@ pub fn sync_full(file: &dyn FsFile) -> io::Result<()> {
     uninterrupted(|| file.sync())
 }
 
+/// Puts a file with these bytes in the place of the one at `path`, by way of `new` beside it; after a crash it is the one or the
+/// other, whole.
+pub fn replace_synced(fs: &dyn Fs, new: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs.remove(new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = fs.create(new)?;
+    write_full(file.as_ref(), bytes, 0).map_err(|(_, error)| error)?;
+    sync_full(file.as_ref())?;
+    fs.replace(new, path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs.sync_dir(dir)
+}
+
+/// What helps whom the system does not let read a data directory, to follow its words.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; the data directory's group may: join it, and log in again",
+        _ => "",
+    }
+}
+
 /// Repeats `call` for as long as a signal interrupts it.
 pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -130,6 +153,24 @@ pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealFs {
     owner: Option<(u32, u32)>,
+}
+
+/// Replaces a file that others read, so that they see the old contents or the new, whole; nothing is synced. `prepare` sees to the
+/// mode or the owner of the new one.
+pub fn replace_whole(
+    path: &Path,
+    contents: &[u8],
+    prepare: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    // Another ending: collectors know files by theirs.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let written = File::create(&new).and_then(|mut file| {
+        prepare(&file)?;
+        io::Write::write_all(&mut file, contents)
+    });
+    written.and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
+        let _ = std::fs::remove_file(&new);
+    })
 }
 
 impl RealFs {

@@ -34,15 +34,11 @@ pub fn link(name: &str) -> io::Result<Link> {
     }
     let socket = any_socket()?;
     let Ok(index) = netdevice::name_to_index(&socket, name) else { return Ok(Link::Absent) };
-    let attribute = |what| std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"));
-    let flags = attribute("flags")
-        .ok()
-        .and_then(|text| u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok());
     const IFF_UP: u32 = 1;
-    if flags.is_some_and(|flags| flags & IFF_UP == 0) {
+    if flags(name).is_ok_and(|flags| flags & IFF_UP == 0) {
         return Ok(Link::Down);
     }
-    if attribute("carrier").is_ok_and(|text| text.trim() == "0") {
+    if attribute(name, "carrier").is_ok_and(|text| text == "0") {
         return Ok(Link::NoCarrier(index));
     }
     Ok(Link::Up(index))
@@ -51,8 +47,19 @@ pub fn link(name: &str) -> io::Result<Link> {
 /// Whether packets to this machine itself pass, each of which the kernel shows twice, going out and coming in.
 pub fn is_loopback(name: &str) -> bool {
     const ARPHRD_LOOPBACK: &str = "772";
-    let kind = || std::fs::read_to_string(format!("/sys/class/net/{name}/type"));
-    name == ALL || kind().is_ok_and(|kind| kind.trim() == ARPHRD_LOOPBACK)
+    name == ALL || attribute(name, "type").is_ok_and(|kind| kind == ARPHRD_LOOPBACK)
+}
+
+/// What the kernel tells of an interface under that name.
+pub(super) fn attribute(name: &str, what: &str) -> io::Result<String> {
+    Ok(std::fs::read_to_string(format!("/sys/class/net/{name}/{what}"))?.trim().to_owned())
+}
+
+/// The flags of an interface (`IFF_…`).
+pub(super) fn flags(name: &str) -> io::Result<u32> {
+    let text = attribute(name, "flags")?;
+    let flags = text.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    flags.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 
 use nix::ifaddrs::getifaddrs;
 
-use super::link::any_socket;
+use super::link::{any_socket, attribute, flags};
 use super::raw::{Ethtool, ethtool};
 
 /// `IFF_PROMISC`, as the interface is and not only as somebody set it by hand.
@@ -30,9 +30,7 @@ pub fn names() -> io::Result<Vec<String>> {
 
 /// Whether frames for others reach it.
 pub fn is_promiscuous(name: &str) -> io::Result<bool> {
-    let text = attribute(name, "flags")?;
-    let flags = text.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
-    flags.map(|flags| flags & PROMISCUOUS != 0).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    Ok(flags(name)? & PROMISCUOUS != 0)
 }
 
 /// Its speed, Mb/s; `None` where there is no such thing, or no link.
@@ -47,10 +45,6 @@ pub fn is_full_duplex(name: &str) -> Option<bool> {
         "half" => Some(false),
         _ => None,
     }
-}
-
-fn attribute(name: &str, what: &str) -> io::Result<String> {
-    Ok(read_to_string(format!("/sys/class/net/{name}/{what}"))?.trim().to_owned())
 }
 
 /// Its IP addresses, as text.

@@ -33,6 +33,11 @@ fn parse(status: &str) -> Option<Confinement> {
     })
 }
 
+/// The machine's name; empty if the kernel does not tell.
+pub fn host_name() -> String {
+    read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim_end().to_owned()).unwrap_or_default()
+}
+
 /// Bytes that this process has handed to disks, as the kernel counts them (`write_bytes` of proc(5)): when a page becomes
 /// dirty, once each time; what the file system writes for itself is not in it. `None` if the kernel does not count, or does
 /// not tell.

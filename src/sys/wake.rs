@@ -35,9 +35,21 @@ pub fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..)) && fds[0].revents().intersects(gone)
 }
 
+/// Waits until `fd` takes bytes or is in error, or the time is over.
+pub fn wait_writable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], Some(&timespec(timeout))) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) }
+}
+
 /// Waits until `fd` (if any) is readable or in error, the waker was called, or the time is over.
 pub fn wait(fd: Option<BorrowedFd<'_>>, waker: &Waker, timeout: Duration) -> io::Result<()> {
-    let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    let timeout = timespec(timeout);
     let waking = waker.0.as_fd();
     let mut fds =
         [PollFd::from_borrowed_fd(waking, PollFlags::IN), PollFd::from_borrowed_fd(waking, PollFlags::IN)];

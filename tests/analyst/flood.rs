@@ -55,6 +55,13 @@ fn a_flood_of_one_packet_flows_is_bounded_and_counted() {
     assert_eq!(sum("flows", "packets"), FLOWS, "{list}");
     let recorded: u64 = flows(&data).iter().map(packets_of).sum();
     assert!(recorded < FLOWS && sum("flows", "folded") + recorded == FLOWS, "{list}");
+    let cursor = dir.path().join("cursor");
+    let told = ask(&data, &["flows", "--json", "--cursor-file", cursor.to_str().unwrap()]).ok();
+    let folded = format!(
+        "{} more flows of one packet were only counted",
+        tapkeep::cli::table::count(FLOWS - recorded)
+    );
+    assert!(told.stderr.contains(&folded), "{folded}: {}", told.stderr);
     let protocols = ask(&data, &["protocols", "--json"]).ok().json();
     assert_eq!(protocols["packets"], FLOWS);
 

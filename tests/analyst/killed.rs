@@ -9,6 +9,7 @@ use super::support::net::Pace;
 use super::support::pcap::{Packet, frame, write_pcap};
 use super::support::process::{PATIENCE, Process, Signal, wait_until};
 use super::support::recorded::sealed;
+use super::support::scan::scan;
 use super::support::service::{RUNTIME_DIR, ask, tapkeep};
 use super::support::sim::Rng;
 use super::support::stage::Stage;
@@ -73,6 +74,29 @@ fn live_each_packet_is_in_one_record() {
     let list = ask(&data, &["list", "--all", "--json"]).ok().json();
     let lost = |file: &&Value| file["losses"]["analysis"].as_u64().unwrap_or(0) != 0;
     assert_eq!(list["files"].as_array().unwrap().iter().find(lost), None);
+}
+
+#[test]
+fn a_finding_told_before_a_kill_is_counted_on_after_it() {
+    let Some(stage) = Stage::new(&[]) else { return };
+    let data = stage.data_dir();
+    let found = || {
+        let findings = ask(&data, &["suspicious", "--json"]).json()["findings"].clone();
+        findings.as_array().unwrap().iter().map(|found| found["id"].clone()).collect::<Vec<_>>()
+    };
+    let service = stage.start(stage.setup());
+    stage.send(&scan(100), Pace::PerSecond(1_000));
+    wait_until("what the detectors remember is saved", || data.join("detectors.jsonb.gz").exists());
+    assert_eq!(service.kill().signal, Some(9));
+    let before = found();
+    assert_eq!(before.len(), 1, "{before:?}");
+    let service = stage.start(stage.setup());
+    stage.send(&scan(200), Pace::PerSecond(1_000));
+    wait_until("the second scan is analysed", || {
+        service.state().is_some_and(|state| state["analysis"]["packets"].as_u64() >= Some(60))
+    });
+    service.stop().ok();
+    assert_eq!(found(), before);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod answers;
+pub mod browser;
 pub mod captures;
 pub mod clock;
 pub mod corpora;
@@ -26,5 +27,6 @@ pub mod scan;
 pub mod service;
 pub mod sim;
 pub mod stage;
+pub mod terminal;
 
 pub use requirements::require;

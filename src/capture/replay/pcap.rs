@@ -20,15 +20,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads the file header; none if it is not one.
+    /// Reads the file header; none if it is not a whole one.
     pub(super) fn open(input: &mut Input) -> Result<Option<Self>, Problem> {
         let head = input.peek(FILE_HEADER)?;
-        let Some(magic) = head.first_chunk::<4>() else { return Ok(None) };
-        let (big_endian, magic) = match u32::from_be_bytes(*magic) {
-            magic if known(magic) => (true, magic),
-            swapped if known(swapped.swap_bytes()) => (false, swapped.swap_bytes()),
-            _ => return Ok(None),
-        };
+        let Some((big_endian, magic)) = magic_of(head) else { return Ok(None) };
         let (precision, record_header) = match magic {
             0xa1b2_c3d4 => (Precision::Micro, RECORD_HEADER),
             0xa1b2_3c4d => (Precision::Nano, RECORD_HEADER),
@@ -40,7 +35,7 @@ impl Reader {
             }
         };
         let (Some(versions), Some(network)) = (word(head, 4, big_endian), word(head, 20, big_endian)) else {
-            return Err(Problem::Unsupported("it ends within its file header".to_owned()));
+            return Ok(None);
         };
         // Bytes 4 and 5 are the major version, 6 and 7 the minor.
         let (major, minor) = (versions >> 16, versions & 0xffff);
@@ -95,6 +90,20 @@ impl Reader {
         } else {
             (captured, wire_len)
         }
+    }
+}
+
+/// Whether this is the beginning of a file header.
+pub(super) fn is_begun(head: &[u8]) -> bool {
+    magic_of(head).is_some()
+}
+
+/// The magic number at the beginning, and whether its most significant byte comes first; none if there is none that is known.
+fn magic_of(head: &[u8]) -> Option<(bool, u32)> {
+    match u32::from_be_bytes(*head.first_chunk()?) {
+        magic if known(magic) => Some((true, magic)),
+        swapped if known(swapped.swap_bytes()) => Some((false, swapped.swap_bytes())),
+        _ => None,
     }
 }
 

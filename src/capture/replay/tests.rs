@@ -360,7 +360,11 @@ fn what_is_no_capture_is_named() {
         (LITTLE.pcap_header(0xa1b2_c3d4, 4, 0x2_0000), "link type is 0x20000"),
         ([BIG.words(&[0xa1b2_c3d4, 0x0001_0004]), vec![0; 16]].concat(), "PCAP of version 1.4"),
         ([LITTLE.words(&[0xa1b2_c3d4, 0x0004_0001]), vec![0; 16]].concat(), "PCAP of version 1.4"),
-        (sound_pcap()[..20].to_vec(), "within its file header"),
+        (
+            sound_pcap()[..20].to_vec(),
+            "is not a capture file: it is too short: it ends within the file header;",
+        ),
+        (sound_pcap()[..10].to_vec(), "is not a capture file: it is too short"),
     ] {
         let shown = open(&bytes).unwrap_err().to_string();
         assert!(shown.contains(looks), "{shown}");

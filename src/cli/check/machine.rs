@@ -10,7 +10,7 @@ use super::{as_root, systemd};
 use crate::sys::clock;
 
 /// Whether captures get the right times.
-fn clock(synchronised: Option<bool>, container: Option<&str>) -> Line {
+fn clock(synchronised: Option<bool>, container: Option<&str>, booted: bool) -> Line {
     const ID: &str = "clock";
     match synchronised {
         Some(true) => Line::ok(ID, "synchronised"),
@@ -20,7 +20,8 @@ fn clock(synchronised: Option<bool>, container: Option<&str>) -> Line {
             let line = Line::warning(ID, text);
             match container {
                 Some(_) => line.advise("synchronise the clock of the container's host"),
-                None => line.mend(as_root("timedatectl set-ntp true")),
+                None if booted => line.mend(as_root("timedatectl set-ntp true")),
+                None => line.advise("run something that sets it from the network, such as chrony"),
             }
         }
     }
@@ -28,12 +29,12 @@ fn clock(synchronised: Option<bool>, container: Option<&str>) -> Line {
 
 /// All of it.
 pub(super) fn lines() -> Vec<Line> {
-    let container = systemd::container();
-    let watchdog = Watchdog::of(Path::new("/"), systemd::is_booted().then(runtime_watchdog));
+    let (container, booted) = (systemd::container(), systemd::is_booted());
+    let watchdog = Watchdog::of(Path::new("/"), booted.then(runtime_watchdog));
     vec![
-        clock(clock::synchronised(), container.as_deref()),
+        clock(clock::synchronised(), container.as_deref(), booted),
         watchdog.line(container.as_deref()),
-        journal(Path::new("/"), systemd::is_booted()),
+        journal(Path::new("/"), booted),
     ]
 }
 
@@ -163,9 +164,12 @@ mod tests {
     #[test]
     fn a_clock_is_synchronised_or_not_or_does_not_say() {
         assert_eq!(
-            [Some(true), Some(false), None].map(|is| clock(is, None).result),
+            [Some(true), Some(false), None].map(|is| clock(is, None, true).result),
             [Good, Warning, Unknown]
         );
+        let [here, elsewhere] = [true, false].map(|booted| clock(Some(false), None, booted));
+        assert_eq!(here.mend, [as_root("timedatectl set-ntp true")]);
+        assert_eq!((elsewhere.mend.len(), elsewhere.advice.len()), (0, 1), "no systemd, no timedatectl");
     }
 
     #[test]

@@ -128,8 +128,8 @@ pub(super) fn file_system(mount: io::Result<Option<Mount>>) -> Line {
     }
 }
 
-/// What a crash left. `running` is whether a service records into the directory.
-pub(super) fn leftovers(dir: &Path, running: bool) -> Line {
+/// What a crash left. `running` is whether a service records into the directory, `booted` whether systemd runs this machine.
+pub(super) fn leftovers(dir: &Path, running: bool, booted: bool) -> Line {
     const ID: &str = "leftovers";
     let listing = match RealFs::default().read_dir(&Layout::new(dir).captures()) {
         Ok(listing) => listing,
@@ -151,7 +151,11 @@ pub(super) fn leftovers(dir: &Path, running: bool) -> Line {
                 "{} of {size} that a crash left; salvaged at the next start",
                 counted(left as u64, "file")
             );
-            Line::warning(ID, text).mend(as_root("systemctl start tapkeep"))
+            let line = Line::warning(ID, text);
+            match booted {
+                true => line.mend(as_root("systemctl start tapkeep")),
+                false => line.advise("start the service again, as it was started before"),
+            }
         }
     }
 }
@@ -219,7 +223,7 @@ mod tests {
     #[test]
     fn what_a_crash_left_is_told_unless_a_service_sees_to_it() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |running| leftovers(dir.path(), running).result;
+        let of = |running| leftovers(dir.path(), running, true).result;
         assert_eq!(of(false), Good);
         std::fs::create_dir(dir.path().join("pcaps")).unwrap();
         let put = |name: &str| std::fs::write(dir.path().join("pcaps").join(name), "x").unwrap();
@@ -229,9 +233,11 @@ mod tests {
         put("capture_20241231_143052_0002.pcap.part");
         assert_eq!([of(false), of(true)], [Warning, Good]);
         put("capture_20241231_143052_0003.pcap.part");
-        let text = leftovers(dir.path(), false).text;
-        assert_eq!(text, "2 files of 2 B that a crash left; salvaged at the next start");
-        assert!(leftovers(dir.path(), true).text.contains("1 file, which the service salvages"));
+        let [here, elsewhere] = [true, false].map(|booted| leftovers(dir.path(), false, booted));
+        assert_eq!(here.text, "2 files of 2 B that a crash left; salvaged at the next start");
+        assert_eq!((&here.mend[..], here.advice.len()), (&[as_root("systemctl start tapkeep")][..], 0));
+        assert_eq!((elsewhere.mend.len(), elsewhere.advice.len()), (0, 1), "no systemd, no systemctl");
+        assert!(leftovers(dir.path(), true, true).text.contains("1 file, which the service salvages"));
         let _: Verdict = of(true);
         std::fs::remove_dir_all(dir.path().join("pcaps")).unwrap();
         std::fs::write(dir.path().join("pcaps"), "").unwrap();

@@ -19,9 +19,40 @@ const ENOUGH_ENTRIES: u32 = 1024;
 /// The name by which libpcap captures on all interfaces at once.
 const ALL: &str = "any";
 
-/// What there is to say of the port that is configured. `service` is the running one, if it captures from it.
-pub(super) fn lines(config: &CaptureConfig, service: Option<&ServiceState>) -> Vec<Line> {
-    let Some(name) = config.interface.as_deref() else {
+/// The port that is looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Port<'a> {
+    name: &'a str,
+    /// The same, and why it is the one where that is not plain.
+    told: String,
+}
+
+impl<'a> Port<'a> {
+    /// The one that is asked for, else the one that the running service uses, else the one that is configured; none if there is none.
+    pub(super) fn choose(
+        asked: Option<&'a str>,
+        used: Option<&'a str>,
+        configured: Option<&'a str>,
+    ) -> Option<Self> {
+        let name = asked.or(used).or(configured)?;
+        let told = match (used, configured) {
+            (Some(used), configured) if asked.is_none() && configured != Some(used) => {
+                let configured = configured.unwrap_or("none");
+                format!("{used}, which the running service uses; {configured} is configured")
+            }
+            _ => name.to_owned(),
+        };
+        Some(Self { name, told })
+    }
+}
+
+/// What there is to say of the port. `service` is the running one.
+pub(super) fn lines(
+    config: &CaptureConfig,
+    port: Option<Port<'_>>,
+    service: Option<&ServiceState>,
+) -> Vec<Line> {
+    let Some(Port { name, told }) = port else {
         return vec![none_configured(&port::names().unwrap_or_default())];
     };
     if name == ALL {
@@ -35,7 +66,7 @@ pub(super) fn lines(config: &CaptureConfig, service: Option<&ServiceState>) -> V
         Err(error) => vec![Line::unknown("interface", error)],
         Ok(Link::Absent) => vec![absent(name, &port::names().unwrap_or_default())],
         Ok(state) => vec![
-            Line::ok("interface", name),
+            Line::ok("interface", told),
             link_line(name, state, port::speed(name), port::is_full_duplex(name)),
             promiscuous(name, config.promiscuous, port::is_promiscuous(name), capturing),
             addresses(name, port::addresses(name), port::has_default_route(name)),
@@ -214,6 +245,22 @@ mod tests {
 
     fn failed<T>() -> io::Result<T> {
         Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    #[test]
+    fn the_port_in_use_counts_before_the_configured_one() {
+        let choose = |asked, used, configured| {
+            Port::choose(asked, used, configured).map(|port| (port.name, port.told))
+        };
+        let told = |name, told: &str| Some((name, told.to_owned()));
+        assert_eq!(choose(None, None, None), None);
+        assert_eq!(choose(None, None, Some("eth0")), told("eth0", "eth0"));
+        assert_eq!(choose(None, Some("eth1"), Some("eth1")), told("eth1", "eth1"));
+        assert_eq!(choose(Some("eth2"), Some("eth1"), Some("eth2")), told("eth2", "eth2"));
+        let unconfigured = "eth1, which the running service uses; none is configured";
+        assert_eq!(choose(None, Some("eth1"), None), told("eth1", unconfigured));
+        let other = "eth1, which the running service uses; eth0 is configured";
+        assert_eq!(choose(None, Some("eth1"), Some("eth0")), told("eth1", other));
     }
 
     #[test]

@@ -76,6 +76,10 @@ fn capture_right(
     if state.is_some_and(|state| state.activity == Activity::Capturing) {
         return Line::ok(CAPTURE_RIGHT, "the running service captures");
     }
+    let start = match unit {
+        None => "start it with the capability CAP_NET_RAW",
+        Some(_) => "start it by its unit",
+    };
     match unit {
         Some(Ok(Some(given))) if given.split(' ').any(|one| one == "cap_net_raw") => {
             return Line::ok(CAPTURE_RIGHT, format!("{UNIT} gives its user CAP_NET_RAW"));
@@ -92,7 +96,7 @@ fn capture_right(
             CAPTURE_RIGHT,
             format!("user {} may not capture, and no unit of the service is there", caller.name),
         )
-        .advise("start it by its unit, or give the program the right:")
+        .advise(format!("{start}, or give the program the right:"))
         .mend(as_root("setcap cap_net_raw+ep \"$(command -v tapkeep)\"")),
         Err(error) => Line::unknown(CAPTURE_RIGHT, error),
     }
@@ -146,6 +150,9 @@ mod tests {
         assert_eq!(of(None, Ok(()), gives("")), Problem, "root may, but the service could not");
         assert_eq!(of(None, Err(io::ErrorKind::Unsupported.into()), None), Unknown);
         assert_eq!(of(None, denied(), Some(Err(io::ErrorKind::TimedOut.into()))), Problem);
+        let advice = |unit| capture_right(None, denied(), unit, &caller).advice.remove(0);
+        assert!(advice(Some(Ok(None))).starts_with("start it by its unit, or "));
+        assert!(advice(None).starts_with("start it with the capability CAP_NET_RAW, or "));
     }
 
     #[test]

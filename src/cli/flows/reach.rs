@@ -3,10 +3,9 @@
 
 use std::collections::HashSet;
 
-use chrono::Local;
-
 use super::super::table::{bytes, counted};
 use super::super::time::date_time;
+use super::super::zone::Here;
 use super::super::{Context, read_ledger};
 use crate::daemon::ServiceState;
 use crate::index::flow_view::flow_files;
@@ -36,14 +35,15 @@ impl<'a> Reach<'a> {
 
     /// From when to when, as a table's head says it: the earliest and the latest packet of that time that a record tells of.
     pub(super) fn head(&self) -> String {
-        let files = self.files();
-        let there = files.iter().filter(|row| row.evicted.is_none());
-        let ranges = there.filter_map(|row| row.facts.first.zip(row.facts.last));
-        let all = ranges.reduce(|(from, to), (first, last)| (from.min(first), to.max(last)));
-        let Some((from, to)) = all else { return String::new() };
+        let Some((from, to)) = extent(&self.files()) else { return String::new() };
         let from = self.range.since.map_or(from, |since| from.max(since));
         let to = self.range.until.map_or(to, |until| to.min(until));
-        format!(", {} to {}", date_time(from, &Local), date_time(to, &Local))
+        format!(", {} to {}", date_time(from, &Here), date_time(to, &Here))
+    }
+
+    /// From the first to the last packet that any record tells of, whatever the time.
+    pub(super) fn kept(&self) -> Option<(Nanos, Nanos)> {
+        extent(&self.all_files())
     }
 
     /// What is missing, in a line; none if nothing is known to be.
@@ -90,9 +90,13 @@ impl<'a> Reach<'a> {
         rows.filter(|row| self.touches(row.facts.first, row.facts.last)).collect()
     }
 
-    fn files(&self) -> Vec<FlowRow> {
+    fn all_files(&self) -> Vec<FlowRow> {
         let ledger = || read_ledger(&self.layout.ledger());
-        let rows = flow_files(&self.layout, &RealFs::default(), &ledger).unwrap_or_default().into_iter();
+        flow_files(&self.layout, &RealFs::default(), &ledger).unwrap_or_default()
+    }
+
+    fn files(&self) -> Vec<FlowRow> {
+        let rows = self.all_files().into_iter();
         rows.filter(|row| self.touches(row.facts.first, row.facts.last)).collect()
     }
 
@@ -106,9 +110,16 @@ impl<'a> Reach<'a> {
     fn state(&self) -> Option<ServiceState> {
         let runtime_dir = &self.context.loaded.config.service.runtime_dir;
         let state = ServiceState::find(runtime_dir, &self.context.data_dir.path).ok().flatten();
-        let up_ms = u64::try_from(RealClock.now().up.as_millis()).unwrap_or(u64::MAX);
+        let up_ms = RealClock.now().up_ms();
         state.filter(|state| state.is_fresh(up_ms))
     }
+}
+
+/// From the first to the last packet that the records of these files tell of, those evicted left out.
+fn extent(files: &[FlowRow]) -> Option<(Nanos, Nanos)> {
+    let there = files.iter().filter(|row| row.evicted.is_none());
+    let ranges = there.filter_map(|row| row.facts.first.zip(row.facts.last));
+    ranges.reduce(|(from, to), (first, last)| (from.min(first), to.max(last)))
 }
 
 fn known(losses: Losses) -> u64 {

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
-use super::super::output::{Exit, Output, UsageError, is_unread};
+use super::super::format::{Format, csv};
+use super::super::output::{Exit, Output, UsageError};
+use super::super::progress::Waiting;
 use super::super::table::{Align, Cell as TableCell, Look, Table, count};
+use super::super::terminal::is_unread;
 use super::super::{Context, settings};
 use super::reach::Reach;
-use super::{FlowsArgs, csv, flow_file, is_flow_file, nothing};
+use super::{FlowsArgs, flow_file, is_flow_file, nothing};
 use crate::detect::Finding;
 use crate::detect::stream::Sink;
 use crate::flow::record::FlowRecord;
@@ -30,6 +33,10 @@ pub(super) fn answer(
     context: &Context,
     out: &mut Output,
 ) -> Result<Exit> {
+    if let Some(Format::Ecs | Format::Eve | Format::Zeek) = args.format.get() {
+        let text = "--sql: a query has columns of its own; --format json and csv can hold them";
+        return Err(UsageError(text.to_owned()).into());
+    }
     let fs = RealFs::default();
     let (records, mut damaged) = records(args, range, context, &fs, out)?;
     let mut rows = Rows::new(args, out);
@@ -57,7 +64,7 @@ pub(super) fn answer(
     // Conditions are in the SQL: they left nothing if there was something to leave out.
     let something = range.is_bounded() || asked.look.records > 0 || asked.look.skipped > 0;
     if asked.rows == 0 {
-        out.note(nothing(args, range, context, &fs));
+        out.note(nothing(args, range, context, damaged));
     }
     Ok(match asked.rows {
         _ if damaged => Exit::Damaged,
@@ -89,7 +96,10 @@ fn records(
         return Ok((records, false));
     }
     let settings = settings::analysis(&context.loaded.config).stream;
-    let notes = fresh::analyse(&layout, fs, &captures, &settings, &mut Made(&mut records))?;
+    let waiting = Waiting::new("analysing", out);
+    let (mut made, watch) = (Made(&mut records), |at| waiting.at(at));
+    let notes = fresh::analyse(&layout, fs, &captures, &settings, &mut made, &watch)?;
+    waiting.over()?;
     notes.iter().for_each(|note| out.note(note));
     Ok((records, !notes.is_empty()))
 }
@@ -109,8 +119,7 @@ impl Sink for Made<'_> {
 /// The rows, printed as they come or kept for the table.
 struct Rows<'a> {
     out: &'a mut Output,
-    json: bool,
-    csv: bool,
+    format: Option<Format>,
     limit: u64,
     names: Vec<String>,
     told: u64,
@@ -123,12 +132,11 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn new(args: &FlowsArgs, out: &'a mut Output) -> Self {
-        let table = !args.json && !args.csv;
-        let limit = args.limit.unwrap_or(if table { TABLE_ROWS } else { 0 }) as u64;
+        let format = args.format.get();
+        let limit = args.limit.unwrap_or(if format.is_none() { TABLE_ROWS } else { 0 }) as u64;
         Self {
             out,
-            json: args.json,
-            csv: args.csv,
+            format,
             limit: if limit == 0 { u64::MAX } else { limit },
             names: Vec::new(),
             told: 0,
@@ -154,7 +162,7 @@ impl<'a> Rows<'a> {
 
 impl Answer for Rows<'_> {
     fn columns(&mut self, names: Vec<String>) -> io::Result<()> {
-        if self.csv {
+        if self.format == Some(Format::Csv) {
             self.out.line(csv::line(names.clone()))?;
         }
         self.numbers = vec![true; names.len()];
@@ -168,10 +176,10 @@ impl Answer for Rows<'_> {
             return Ok(false);
         }
         self.told += 1;
-        if self.json {
+        if self.format == Some(Format::Json) {
             let row: Map<_, _> = self.names.iter().cloned().zip(cells.iter().map(value)).collect();
             self.out.json(&row)?;
-        } else if self.csv {
+        } else if self.format == Some(Format::Csv) {
             self.out.line(csv::line(cells.iter().map(text)))?;
         } else {
             for (number, cell) in self.numbers.iter_mut().zip(cells) {

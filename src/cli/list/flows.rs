@@ -3,12 +3,13 @@
 use chrono::TimeZone;
 use serde_json::{Value, json};
 
-use super::super::table::{Align, Cell, Look, Table, bytes, count};
+use super::super::table::{Align, Cell, Look, Table, bytes, count, counted};
 use super::super::time::{date_time, end_time};
-use super::{lost, state_word};
+use super::{lost, state_word, without_evicted};
 use crate::store::catalog::FlowRow;
 use crate::store::facts::{State, rfc3339};
 use crate::store::layout::FLOW_FILE;
+use crate::store::losses::Losses;
 
 fn name(row: &FlowRow) -> String {
     if row.facts.state == State::Recording { FLOW_FILE.to_owned() } else { row.facts.name.to_string() }
@@ -37,7 +38,8 @@ pub(super) fn json(row: &FlowRow) -> Value {
     file
 }
 
-pub(super) fn table<Z: TimeZone>(rows: &[FlowRow], zone: &Z) -> Table {
+/// These rows, and what all that are there come to.
+pub(super) fn table<Z: TimeZone>(rows: &[&FlowRow], all: &[FlowRow], zone: &Z) -> Table {
     let mut table = Table::new(&[
         (" FIRST", Align::Left),
         ("LAST", Align::Left),
@@ -71,5 +73,24 @@ pub(super) fn table<Z: TimeZone>(rows: &[FlowRow], zone: &Z) -> Table {
             Cell::new(name(row), look),
         ]);
     }
+    table.row(totals(all));
     table
+}
+
+/// The last row: the files that are there.
+fn totals(rows: &[FlowRow]) -> Vec<Cell> {
+    let there = || rows.iter().filter(|row| row.evicted.is_none()).map(|row| &row.facts);
+    let folded: u64 = there().map(|facts| facts.folded).sum();
+    let bold = |text: String| Cell::new(text, Look::Bold);
+    vec![
+        bold(format!(" {}", counted(there().count() as u64, "file"))),
+        Cell::from(""),
+        Cell::from(""),
+        bold(count(there().map(|facts| facts.records).sum())),
+        bold(if folded > 0 { count(folded) } else { String::new() }),
+        bold(count(there().map(|facts| facts.packets).sum())),
+        bold(bytes(there().map(|facts| facts.size).sum())),
+        lost(&there().fold(Losses::NONE, |sum, facts| sum + facts.losses)),
+        bold(format!("total{}", without_evicted(rows.len() - there().count()))),
+    ]
 }

@@ -1,10 +1,11 @@
 //! The state of the service as a screenful of lines.
 
-use chrono::{DateTime, Local};
+use chrono::DateTime;
 
+use super::super::zone::Here;
 use super::warnings;
 use crate::cli::escape::Escaped;
-use crate::cli::table::{bytes, count, counted, duration};
+use crate::cli::table::{bytes, count, counted, duration, spark};
 use crate::cli::time::date_time;
 use crate::daemon::{Activity, Hour, ServiceState};
 use crate::store::keeper::Reach;
@@ -14,16 +15,21 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// The lines being made: a key and a value each.
 #[derive(Default)]
-struct Page(Vec<String>);
+struct Page(Vec<(&'static str, String)>);
 
 impl Page {
-    fn line(&mut self, key: &str, value: impl std::fmt::Display) {
-        self.0.push(format!("{key:<16}{value}"));
+    fn line(&mut self, key: &'static str, value: impl std::fmt::Display) {
+        self.0.push((key, value.to_string()));
     }
 }
 
-/// All that there is to say.
+/// All that there is to say, a line each.
 pub(super) fn lines(state: &ServiceState) -> Vec<String> {
+    entries(state).iter().map(|(key, value)| format!("{key:<16}{value}")).collect()
+}
+
+/// All that there is to say: what it is about, or nothing if that is the same as before, and what there is to say of it.
+pub(in crate::cli) fn entries(state: &ServiceState) -> Vec<(&'static str, String)> {
     let mut page = Page::default();
     page.line("State", activity(state));
     let warnings = warnings(state);
@@ -66,7 +72,7 @@ fn period(ms: u64) -> &'static str {
 /// Of a time in RFC 3339 the one that people here read.
 fn local(time: &str) -> String {
     let stamp = DateTime::parse_from_rfc3339(time).ok().and_then(|time| time.timestamp_nanos_opt());
-    stamp.map_or_else(|| time.to_owned(), |stamp| date_time(stamp, &Local))
+    stamp.map_or_else(|| time.to_owned(), |stamp| date_time(stamp, &Here))
 }
 
 fn traffic(page: &mut Page, state: &ServiceState) {
@@ -77,7 +83,19 @@ fn traffic(page: &mut Page, state: &ServiceState) {
     let now = megabits(state.byte_rate);
     let period = period(*ms);
     page.line("Rate", format_args!("{packets} packets/s, {now:.1} Mb/s; {hourly:.1} Mb/s {period}"));
+    if let Some(recent) = recent(state) {
+        page.line("", recent);
+    }
     page.line("Received", format_args!("{}, {}", counted(state.packets, "packet"), bytes(state.bytes)));
+}
+
+/// The traffic of the last minutes, drawn: each character is the mean of three steps.
+fn recent(state: &ServiceState) -> Option<String> {
+    let rates: Vec<_> = state.recent.byte_rate.iter().copied().collect();
+    let means: Vec<_> =
+        rates.rchunks(3).rev().map(|steps| steps.iter().sum::<u64>() / steps.len() as u64).collect();
+    let ms = state.recent.step_ms * rates.len() as u64;
+    (ms > 0).then(|| format!("{}  the last {}", spark(&means), duration(ms)))
 }
 
 fn losses(page: &mut Page, state: &ServiceState) {
@@ -106,13 +124,16 @@ fn recording(page: &mut Page, state: &ServiceState) {
     );
     page.line("Sync", unsynced);
     let queue = &state.queue;
-    let lasts = queue.seconds.map_or_else(String::new, |s| format!(", {s:.1} s at this rate"));
+    let lasts =
+        queue.seconds.map_or_else(String::new, |s| format!(", {} at this rate", duration((s * 1e3) as u64)));
     let size = bytes(queue.bytes);
     let ring = bytes(state.kernel_buffer);
     page.line("Queue", format_args!("{} of {} blocks waiting; {size}{lasts}", queue.waiting, queue.blocks));
     page.line("Kernel ring", ring);
     let still: Vec<_> = state.still.iter().filter(|(_, seconds)| **seconds > 0).collect();
-    let still = still.iter().map(|(thread, seconds)| format!("{thread} stands still for {seconds} s"));
+    let still = still
+        .iter()
+        .map(|(thread, seconds)| format!("{thread} stands still for {}", duration(**seconds * 1_000)));
     let threads = still.collect::<Vec<_>>().join(", ");
     page.line("Threads", if threads.is_empty() { "all turn" } else { &threads });
 }
@@ -185,7 +206,7 @@ fn retention(page: &mut Page, reach: &Reach, rate: Option<f64>, period: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::{Counts, FindingCounts, LossTimes};
+    use crate::daemon::{Counts, FindingCounts, LossTimes, Queue};
     use crate::store::losses::Losses;
 
     #[test]
@@ -206,6 +227,8 @@ mod tests {
             last_lost: LossTimes { kernel: Some("x".to_owned()), ..LossTimes::default() },
             flash: Some(9_000_000_000),
             hour: Hour { ms: 3_600_000, counts },
+            queue: Queue { waiting: 0, blocks: 128, bytes: 33_554_432, seconds: Some(419_505.8) },
+            still: [("analyst".to_owned(), 185)].into(),
             retention: Some(Reach {
                 files: 9,
                 bytes: 900_000_000,
@@ -219,11 +242,12 @@ mod tests {
         let lines = lines(&state);
         for wanted in [
             "State           eth1: capturing",
-            "Health          warning: 200 packets lost in the last hour",
+            "Health          warning: 200 packets lost in the last hour; the analyst thread stands still for 3 min 5 s",
             "Rate            0 packets/s, 0.0 Mb/s; 80.0 Mb/s in the last hour",
             "Lost            ? nic, 1,200 kernel, 0 queue, 0 write, 0 analysis",
             "                kernel: last at x, 200 in the last hour",
-            "Threads         all turn",
+            "Queue           0 of 128 blocks waiting; 33.6 MB, 4 d 20 h at this rate",
+            "Threads         analyst stands still for 3 min 5 s",
             "Findings        1 high, 2 low in the last hour",
             "Disk writes     9.00 GB since the start; 96.0 GB a day at this rate",
             "Retention       15 min kept in 9 files; 900 MB of 1.10 GB, 100 MB of it held",

@@ -34,10 +34,6 @@ struct Hit {
 
 impl Judge<'_> {
     pub(super) fn judge(self, source: &mut Source, alerts: &mut Alerts) {
-        let oldest = self.now.saturating_sub(self.limits.long);
-        for tries in [&mut source.connect, &mut source.ping, &mut source.ask, &mut source.stealth] {
-            tries.expire(oldest);
-        }
         if self.scene.sees_answers() {
             let hits = self.connects(source);
             self.tell(hits, &mut source.connect, alerts);
@@ -48,6 +44,11 @@ impl Judge<'_> {
         }
         let hits = self.stealth(&source.stealth);
         self.tell(hits, &mut source.stealth, alerts);
+        // Not before: after a long silence none has been judged yet.
+        let oldest = self.now.saturating_sub(self.limits.long);
+        for tries in [&mut source.connect, &mut source.ping, &mut source.ask, &mut source.stealth] {
+            tries.expire(oldest);
+        }
     }
 
     /// Whether a try has failed.

@@ -11,7 +11,7 @@ use crate::flow::record::FlowRecord;
 use crate::store::flow_file::{flow_sources, peek};
 use crate::store::layout::Layout;
 use crate::store::range::TimeRange;
-use crate::sys::fs::{Fs, FsFile};
+use crate::sys::fs::{Fs, FsFile, advice};
 
 /// The most records made from captures.
 pub const MAX_MADE: usize = 1_000_000;
@@ -118,7 +118,7 @@ impl Snapshot {
                 self.note(format!("{} was evicted meanwhile", source.name));
             }
             Err(error) => {
-                self.note(format!("read {}: {error}", source.name));
+                self.note(format!("read {}: {error}{}", source.name, advice(error)));
                 self.look().damaged = true;
             }
         }

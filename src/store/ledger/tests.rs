@@ -467,3 +467,68 @@ fn a_ledger_of_before_flow_files_is_read() {
         Act::Compacted { boot: "b".to_owned(), ages: vec![(1, 2)], flow_ages: Vec::new(), highest: 3 };
     assert_eq!(entry.act, compacted);
 }
+
+#[test]
+fn findings_are_followed_across_compaction_and_restarts_of_the_reader() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("ledger.jsonb");
+    let (mut ledger, _) =
+        Ledger::open(Arc::new(RealFs::default()), &path, Arc::new(TestClock(AtomicU64::new(0)))).unwrap();
+    let finding = |id: u64, count: u64| Act::Finding {
+        finding: KeptFinding::new(&serde_json::json!({"id": format!("beacon-{id}"), "count": count}))
+            .unwrap(),
+    };
+    let poll = |cursor: &mut String| {
+        let place =
+            if cursor.is_empty() { FindingCursor::default() } else { serde_json::from_str(cursor).unwrap() };
+        let mut follower = FindingFollower::resume(place);
+        let mut told = Vec::new();
+        follower.poll(&RealFs::default(), &path, |finding| told.push(finding.json().to_owned())).unwrap();
+        *cursor = serde_json::to_string(follower.cursor()).unwrap();
+        (told, follower.take_lost_place())
+    };
+    let (mut cursor, mut told, mut written) = (String::new(), Vec::new(), Vec::new());
+    // One that stays, and asks again and again.
+    let mut staying = FindingFollower::new(&RealFs::default(), &path).unwrap();
+    let mut stayed = Vec::new();
+    for step in 0..60 {
+        // Every third is one of before that has grown: compaction drops what it was.
+        let (id, count) = if step % 3 == 2 { (step - 2, 9) } else { (step, 1) };
+        let act = finding(id, count);
+        let Act::Finding { finding } = &act else { unreachable!() };
+        written.push(finding.json().to_owned());
+        ledger.append(act).unwrap();
+        ledger.append(Act::ClockStep { by_ms: 5 }).unwrap();
+        if step % 4 == 1 {
+            let (new, lost) = poll(&mut cursor);
+            assert!(!lost);
+            told.extend(new);
+        }
+        if step % 5 == 4 {
+            staying
+                .poll(&RealFs::default(), &path, |finding| stayed.push(finding.json().to_owned()))
+                .unwrap();
+        }
+        if step % 7 == 6 {
+            ledger.compact(&[], &[]).unwrap();
+        }
+    }
+    told.extend(poll(&mut cursor).0);
+    staying.poll(&RealFs::default(), &path, |finding| stayed.push(finding.json().to_owned())).unwrap();
+    // What was told again before a reader came, it is told once, as it is by then.
+    let latest: BTreeMap<_, _> = written.iter().map(|json| (json.split(',').next(), json)).collect();
+    for told in [&told, &stayed] {
+        assert!(latest.values().all(|json| told.contains(json)));
+        let mut all = written.iter();
+        assert!(told.iter().all(|json| all.any(|written| written == json)), "each once, in order: {told:?}");
+    }
+    assert!(!staying.take_lost_place());
+    assert_eq!(poll(&mut cursor), (Vec::new(), false));
+    // Another ledger: all of it is told, and that the place is lost.
+    std::fs::remove_file(&path).unwrap();
+    let (mut ledger, _) =
+        Ledger::open(Arc::new(RealFs::default()), &path, Arc::new(TestClock(AtomicU64::new(0)))).unwrap();
+    ledger.append(finding(7, 1)).unwrap();
+    let (new, lost) = poll(&mut cursor);
+    assert_eq!((new.len(), lost), (1, true));
+}

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use memchr::memmem::Finder;
+use serde::{Deserialize, Serialize};
 
 use super::{CHECKPOINT_HEADER, CRC_DIGITS, Checkpoint, End, Header, MARKER, crc_text, offset_text};
 use crate::flow::jsonb;
@@ -80,7 +81,7 @@ pub struct SequenceReader<'a> {
 }
 
 /// Where a reading of a growing file stopped, to go on from there once the file is longer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bookmark {
     /// All before was told.
     pub at: u64,
