@@ -80,7 +80,9 @@ class Bench:
         self.wait_capturing()
 
     def wait_capturing(self):
-        self.wait_status("it captures", lambda service: service["state"] == "capturing")
+        """Until the process that runs by now tells so: one that has ended leaves what it told last."""
+        its = lambda service: str(service["pid"]) == self.show("MainPID")["MainPID"]
+        self.wait_status("it captures", lambda service: service["state"] == "capturing" and its(service))
 
     def settle(self, sent: range):
         """Until everything that was sent has been taken from the ring and written."""
@@ -91,13 +93,13 @@ class Bench:
 
     @contextlib.contextmanager
     def setting(self, key: str, value: str):
-        """A setting for the time of a check."""
-        self.sh(f"cp {CONFIG} /run/before.toml")
+        """A setting for the time of a check, or of a part of it."""
+        before = self.sh(f"file=$(mktemp -p /run) && cat {CONFIG} >$file && echo $file").strip()
         self.configure(key, value)
         try:
             yield
         finally:
-            self.sh(f"cat /run/before.toml >{CONFIG}")
+            self.sh(f"cat {before} >{CONFIG}")
 
     def configure(self, key: str, value: str):
         """A key of the configuration file, which holds each of them once, commented out or not."""

@@ -164,23 +164,38 @@ def records_in_1970(bench: Bench):
 
 def restarts_what_is_stuck(bench: Bench, thread: str):
     """One thread is held for good: the watchdog has the service started anew, and recording goes on."""
+
+    def hold(pid: str):
+        task = bench.sh(f"grep -l '^{thread}' /proc/{pid}/task/*/comm | cut -d/ -f5 | head -1")
+        assert task, f"no thread {thread}"
+        bench.sh(f"setsid /host/hold {task} >/run/hold 2>&1 & sleep 2; cat /proc/{task}/wchan | grep -q ptrace")
+
+    mark = bench.mark()
+    is_started_anew(bench, f"stuck {thread} thread", hold)
+    bench.must_tell(mark, "thread_stalled", "thread_stuck", "salvage")
+
+
+def restarts_what_is_stopped(bench: Bench):
+    """The whole process is stopped, so that it cannot tell: systemd has it started anew by itself."""
+    mark = bench.mark()
+    is_started_anew(bench, "stopped process", lambda pid: bench.sh(f"kill -STOP {pid}"))
+    bench.must_tell(mark, "salvage")
+
+
+def is_started_anew(bench: Bench, what: str, stick):
     bench.restart()
-    mark, before = bench.mark(), bench.show("MainPID", "NRestarts")
-    pid = before["MainPID"]
-    task = bench.sh(f"grep -l '^{thread}' /proc/{pid}/task/*/comm | cut -d/ -f5 | head -1")
-    assert task, f"no thread {thread}"
+    pid = bench.show("MainPID")["MainPID"]
     sender = bench.begin_to_send(100)
     bench.wait_status("a file grows", lambda service: service["recording"] is not None)
     begun = time.monotonic()
-    bench.sh(f"setsid /host/hold {task} >/run/hold 2>&1 & sleep 2; cat /proc/{task}/wchan | grep -q ptrace")
+    stick(pid)
     limit = 60 + 45 + 30
     bench.guest.until("it is started anew", f"[ $(systemctl show -p NRestarts --value {UNIT}) = 1 ]", limit)
     bench.wait_capturing()
     took = time.monotonic() - begun
     bench.sent(sender)
     assert bench.show("MainPID")["MainPID"] != pid
-    bench.must_tell(mark, "thread_stalled", "thread_stuck", "salvage")
-    bench.report.figure(f"stuck {thread} thread to recording again", f"{took:.0f} s")
+    bench.report.figure(f"{what} to recording again", f"{took:.0f} s")
     above = bench.highest()
     again = bench.send(300)
     bench.wait_status("it records again", lambda service: service["written"] >= len(again))

@@ -21,6 +21,7 @@ SYNCED = re.compile(r"synced (capture_\w+\.pcap)\S*: (\d+) bytes")
 SETTINGS = """NETWORK_INTERFACE=eth1
 PCAP_ROTATION_SIZE=4
 PCAP_RETENTION_COUNT=0
+TAPKEEP_RECORDER_SYNC_INTERVAL=2s
 TAPKEEP_SERVICE_LOG_LEVEL=debug
 """
 
@@ -68,7 +69,7 @@ class Cuts:
 
     def weigh(self):
         sums = self.sums
-        assert sums["packets"] and sums["syncs"] + sums["seals"] >= sums["cuts"], sums
+        assert sums["packets"] and 2 * (sums["syncs"] + sums["seals"]) >= sums["cuts"], sums
         # Of a few cuts none may have hit a file between its first sync and its end.
         assert sums["salvaged"] or sums["cuts"] < 10, sums
 
@@ -122,7 +123,8 @@ class Cuts:
         assert len(set(map(index, names))) == len(names) and names == sorted(names, key=index), names
         new, highest = set(names) - card.seen, max(map(index, card.seen), default=0)
         assert all(index(name) > highest for name in new), f"behind {highest}: {new}"
-        card.seen |= new
+        # A file that was begun and never synced may be gone without a trace, and its number is the next one's.
+        card.seen |= {name for name in new if rows.get(name, {}).get("state") in ("sealed", "salvaged", "evicted")}
         self.compare(bench, card, rows)
 
     def compare(self, bench: Bench, card: Card, rows: dict[str, dict]):

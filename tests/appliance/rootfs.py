@@ -17,11 +17,11 @@ from pathlib import Path
 
 OVERLAY = Path(__file__).with_name("guest")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-PACKAGES = """usr-is-merged base-files base-passwd bash coreutils dash dbus debianutils diffutils dmsetup dpkg e2fsprogs ethtool f2fs-tools findutils
-grep gzip hostname init-system-helpers iproute2 kmod libc-bin login mawk mount ncurses-base passwd perl-base procps sed systemd
-systemd-sysv tar udev util-linux""".split()
+PACKAGES = """usr-is-merged base-files base-passwd bash coreutils dash dbus debianutils diffutils dmsetup dosfstools dpkg e2fsprogs ethtool
+f2fs-tools findutils grep gzip hostname init-system-helpers iproute2 kmod libc-bin login mawk mount ncurses-base openssh-client openssh-server
+passwd perl-base procps sed systemd systemd-sysv tar udev util-linux""".split()
 INITRD_MODULES = "virtio_mmio virtio_blk ext4".split()
-MODULES = INITRD_MODULES + "virtio_net virtio_console virtio-rng 9p 9pnet_virtio f2fs dm-mod dm-flakey rtc-pl031 autofs4".split()
+MODULES = INITRD_MODULES + "virtio_net virtio_console virtio-rng 9p 9pnet_virtio f2fs vfat nls_cp437 nls_ascii dm-mod dm-flakey rtc-pl031 autofs4".split()
 # They cost half of the boot under emulation, and nothing here needs them.
 MASKED = """e2scrub_all.timer e2scrub_reap.service fstrim.timer dpkg-db-backup.timer getty@tty1.service serial-getty@ttyAMA0.service
 systemd-firstboot.service systemd-logind.service systemd-pstore.service systemd-timesyncd.service systemd-update-utmp.service

@@ -1,5 +1,6 @@
 """Checks of the service on a good day: installed, active, exact, told of, readable by those who may, hard to break into."""
 
+import json
 import re
 import time
 
@@ -9,6 +10,12 @@ from bench import CONFIG, DATA, STARTING, UNIT, Bench, index, ranges, text
 RATES = (2000, 5000, 10000, 15000, 20000, 30000)
 RATED_SIZE = 400
 EXPOSURE = 1.5
+# How each is made and mounted, and what `tapkeep check` says of it.
+FILE_SYSTEMS = {
+    "ext4": ("-q -F", "defaults", "ok"),
+    "f2fs": ("-q -f", "defaults", "ok"),
+    "vfat": ("", "uid=tapkeep,gid=tapkeep,umask=027", "warning"),
+}
 # What it may warn of before the interface is named.
 UNCONFIGURED = {"still_waiting"}
 
@@ -90,17 +97,46 @@ def is_hard_to_break_into(bench: Bench):
 
 
 def answers_its_readers(bench: Bench):
-    """A plain login of a member of the group needs neither flag nor variable; others are refused."""
-    bench.sh("id reader 2>/dev/null || { useradd -m -s /bin/bash -G tapkeep reader; useradd -m -s /bin/bash stranger; }")
+    """A member of the group who comes by SSH needs neither flag nor variable; others are refused."""
+    ssh = open_ssh(bench, "reader", "stranger")
     bench.restart()
     sent = bench.send(200)
     bench.settle(sent)
     for command in ("list", "status", "suspicious"):
-        status, said = bench.guest.try_sh(f"runuser -l reader -c 'tapkeep {command}'")
+        status, said = bench.guest.try_sh(f"{ssh} reader@127.0.0.1 tapkeep {command}")
         assert status == 0, f"tapkeep {command}: status {status}\n{said}"
         bench.report.say("\n".join(f"        | {line}" for line in said.splitlines()[-2:]))
-        status, said = bench.guest.try_sh("runuser -l stranger -c 'tapkeep list'")
+    status, said = bench.guest.try_sh(f"{ssh} stranger@127.0.0.1 tapkeep list")
     assert status == 1 and "capture_" not in said, f"a stranger: status {status}\n{said}"
+
+
+def open_ssh(bench: Bench, member: str, *others: str) -> str:
+    """Users who log in with root's key, the first one of group tapkeep; returns the command that logs in."""
+    key = "/root/key"
+    bench.sh(f"ssh-keygen -qt ed25519 -N '' -f {key}; ssh-keygen -qt ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; useradd -rd /run/sshd sshd")
+    for user in (member, *others):
+        groups = "-G tapkeep" if user == member else ""
+        bench.sh(f"useradd -m -s /bin/bash -p '*' {groups} {user}; install -D -o {user} -m 600 {key}.pub ~{user}/.ssh/authorized_keys")
+    bench.sh("cp /usr/share/openssh/sshd_config /etc/ssh/; ip link set lo up; systemctl start ssh")
+    return f"ssh -i {key} -o StrictHostKeyChecking=no -o LogLevel=ERROR"
+
+
+def checks_the_machine(bench: Bench):
+    """`tapkeep check` finds no problem on a board that is set up, and tells what could be better."""
+    bench.restart()
+    answer = json.loads(bench.guest.try_sh("tapkeep check --json")[1].splitlines()[0])
+    for line in answer["checks"]:
+        if line["result"] != "ok":
+            bench.report.say(f"        | {line['result']}: {line['id']}: {line['text']}")
+    assert answer["result"] in ("ok", "warning"), answer["result"]
+
+
+def judge_of_file_system(bench: Bench) -> str:
+    """What `tapkeep check` says of the data disk."""
+    answer = json.loads(bench.guest.try_sh("tapkeep check --no-disk-test --json")[1].splitlines()[0])
+    line = next(line for line in answer["checks"] if line["id"] == "file_system")
+    bench.report.say(f"        | {line['result']}: {line['text']}")
+    return line["result"]
 
 
 def reloads(bench: Bench):
@@ -158,10 +194,11 @@ def memory(bench: Bench) -> dict[str, int]:
 def retains(bench: Bench, filesystem: str):
     """More traffic than the disk holds: the oldest files go, told and counted; the newest are all there, and room is kept."""
     bench.stop()
-    force = {"ext4": "-F", "f2fs": "-f"}[filesystem]
-    bench.sh(f"umount {DATA}; mkfs.{filesystem} -q {force} {bench.disk} && mount {bench.disk} {DATA}")
+    force, options, judged = FILE_SYSTEMS[filesystem]
+    bench.sh(f"umount {DATA}; mkfs.{filesystem} {force} {bench.disk} >/dev/null && mount -o {options} {bench.disk} {DATA}")
     with bench.setting("count", "0"):
         bench.restart()
+    assert judge_of_file_system(bench) == judged
     size = int(bench.sh(f"df --output=size -B1 {DATA} | tail -1"))
     sent = bench.send(int(size * 1.3 / 1416), 8000, 1400)
     bench.settle(sent)

@@ -130,9 +130,9 @@ class Machine(Root):
     def show(self, unit: str, what: str) -> str:
         return self.run("systemctl", "show", unit, "--property", what, "--value").strip()
 
-    def send(self, count: int) -> None:
-        """Puts frames of an experimental EtherType on the tap port's wire."""
-        frame = b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + b"\x88\xb5" + bytes(range(86))
+    def send(self, count: int, payload: bytes = b"\x88\xb5" + bytes(range(86))) -> None:
+        """Puts frames on the tap port's wire, of an experimental EtherType unless told otherwise."""
+        frame = b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + payload
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
             wire.bind((WIRE, 0))
             for _ in range(count):
