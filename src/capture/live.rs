@@ -10,6 +10,7 @@ use pcap::{Active, Capture, Stat};
 
 use super::filter::{Filter, FilterError, link_type};
 use crate::packet::{Frame, LinkType, Precision};
+use crate::sys::input_queue::InputQueue;
 use crate::sys::link::{Link, is_loopback, link};
 use crate::sys::wake::{Waker, wait};
 
@@ -82,7 +83,7 @@ impl Outage {
 pub struct Dropped {
     /// By the kernel, because the ring was full.
     pub kernel: u64,
-    /// By the network card; unknown if it does not say.
+    /// By the network card, its driver or the input queue behind it; unknown if the card does not say.
     pub nic: Option<u64>,
 }
 
@@ -319,6 +320,7 @@ struct Handle {
     link: LinkType,
     index: u32,
     last: Stat,
+    input_queue: InputQueue,
     /// Packets that the kernel has put into the ring.
     arrived: u64,
     /// Packets that were taken out of it.
@@ -357,8 +359,18 @@ impl Handle {
             // What came before the filter libpcap may throw away.
             last.received = capture.stats()?.received;
         }
-        let is_loopback = is_loopback(name);
-        Ok(Self { capture, filter, link, index, last, arrived: 0, taken: 0, is_loopback, dropped })
+        Ok(Self {
+            capture,
+            filter,
+            link,
+            index,
+            last,
+            input_queue: InputQueue::new(name),
+            arrived: 0,
+            taken: 0,
+            is_loopback: is_loopback(name),
+            dropped,
+        })
     }
 
     /// Hands what the ring holds, a bounded number, to `sink`.
@@ -401,7 +413,8 @@ impl Handle {
         let dropped = difference(last.dropped, now.dropped);
         self.arrived += difference(last.received, now.received).saturating_sub(dropped);
         self.dropped.kernel += dropped;
-        self.dropped.nic = self.dropped.nic.map(|nic| nic + difference(last.if_dropped, now.if_dropped));
+        let before_us = difference(last.if_dropped, now.if_dropped) + self.input_queue.dropped();
+        self.dropped.nic = self.dropped.nic.map(|nic| nic + before_us);
     }
 
     fn dropped(&mut self) -> Dropped {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Packets lost, one counter a cause; `None` is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
-    /// Dropped by the network card or its driver.
+    /// Dropped by the network card, its driver or the input queue behind it.
     pub nic: Option<u64>,
     /// Dropped by the kernel because its ring was full.
     pub kernel: Option<u64>,

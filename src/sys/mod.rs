@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod input_queue;
 pub mod journal;
 pub mod link;
 pub mod mount;

@@ -4,8 +4,8 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// Whether everything is there: `root`, `netns` (may make network namespaces), `loop` (may mount images), or the names of
-/// programs.
+/// Whether everything is there: `root`, `netns` (may make network namespaces), `loop` (may mount images), `two processors`, or
+/// the names of programs.
 pub fn require(needs: &[&str]) -> bool {
     let missing: Vec<&str> = needs.iter().copied().filter(|need| !is_there(need)).collect();
     if missing.is_empty() {
@@ -23,6 +23,7 @@ fn is_there(need: &str) -> bool {
     match need {
         "root" => rustix::process::geteuid().is_root(),
         "netns" => succeeds(&["unshare", "--net", "true"]),
+        "two processors" => std::thread::available_parallelism().is_ok_and(|number| number.get() >= 2),
         "loop" => succeeds(&["losetup", "--find"]),
         program => {
             let path = std::env::var_os("PATH").unwrap_or_default();
