@@ -129,7 +129,6 @@ impl Detector for WeakTls {
             let summary = format!("{server} chose {}", version_name(choice.version));
             let finding = Finding::new(severity, TECHNIQUE, summary)
                 .port(port)
-                .measure(f64::from(choice.version), f64::from(self.limits.version))
                 .filter(if choice.version == 2 { filter::all(&of_port) } else { hello() });
             alerts.raise(
                 key.extra(u32::from(port) << 8 | u32::from(choice.version & 15)),
