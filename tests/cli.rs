@@ -230,6 +230,8 @@ fn errors_name_operation_object_and_what_to_do() {
         ("flows --data-dir data --app TLS", 3),
         ("flows --data-dir data --min-bytes 1.5MB", 2),
         ("flows --data-dir data --min-bytes 1MB", 3),
+        ("flows --data-dir data --finding port_scan-1", 3),
+        ("list --data-dir data --limit -1", 2),
         ("suspicious --data-dir data --detector port-scan", 2),
         ("replay --data-dir fresh none.pcap", 1),
         ("replay --data-dir fresh text", 1),

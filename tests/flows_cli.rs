@@ -604,7 +604,12 @@ fn nothing_found_says_why_and_damage_is_told() {
     let kept = "kept are 2013-05-02 20:20:33 to 20:20:49";
     let none_fit = format!("no flow records that fit in {here}; {kept}");
     expect(&data, &["--host", "192.0.2.1"], 3, &none_fit);
-    expect(&data, &["--json", "--flow", "999-24"], 3, &none_fit);
+    let of_flow =
+        format!("{none_fit}\ntapkeep: note: `tapkeep flows` tells the ids of flows, in the last column");
+    expect(&data, &["--json", "--flow", "999-24"], 3, &of_flow);
+    let of_finding =
+        format!("{none_fit}\ntapkeep: note: `tapkeep suspicious --all` tells the ids of findings");
+    expect(&data, &["--finding", "port_scan-1-2"], 3, &of_finding);
     let later = ["--since", "2020-01-01", "--until", "2020-01-02 12:00"];
     let range = "between 2020-01-01 00:00:00 and 2020-01-02 12:00:00";
     let none_of_range =

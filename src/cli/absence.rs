@@ -9,6 +9,11 @@ use crate::config::DataDir;
 use crate::packet::Nanos;
 use crate::store::range::TimeRange;
 
+/// How many rows to show, as people type it.
+pub(super) fn rows(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "not a number of rows; 20 is, and 0 for all".to_owned())
+}
+
 /// The line below a table that does not show all its rows.
 pub(super) fn cut(shown: usize, all: usize) -> String {
     format!("{} of {} shown; --limit 0 shows all", count(shown as u64), count(all as u64))

@@ -41,7 +41,7 @@ pub(super) struct AskArgs {
     #[arg(long)]
     pub json: bool,
     /// Show only the first N rows, 0 = all [default: 20 in a table but for protocols, else all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = absence::rows, allow_negative_numbers = true)]
     pub limit: Option<usize>,
 }
 
@@ -263,7 +263,8 @@ pub(super) fn error_text(error: Count) -> String {
 
 /// Which part of all a row is, in a table.
 pub(super) fn share_text(part: u64, whole: Option<u64>) -> String {
-    let share = |whole: u64| format!("{:.1} %", part as f64 * 100.0 / whole.max(1) as f64);
+    // What an address sends to itself counts twice for it.
+    let share = |whole: u64| format!("{:.1} %", part.min(whole) as f64 * 100.0 / whole.max(1) as f64);
     whole.map(share).unwrap_or_default()
 }
 
@@ -287,5 +288,20 @@ pub(super) fn vlan_text(vlan: Vlan) -> String {
         (0, 0) => String::new(),
         (outer, 0) => outer.to_string(),
         (outer, inner) => format!("{outer}.{inner}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_of_what_there_is() {
+        assert_eq!(share_text(1, Some(8)), "12.5 %");
+        assert_eq!(
+            (share_text(16, Some(8)), share_text(0, Some(0))),
+            ("100.0 %".to_owned(), "0.0 %".to_owned())
+        );
+        assert_eq!(share_text(1, None), "");
     }
 }

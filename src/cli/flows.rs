@@ -115,7 +115,7 @@ pub(super) struct FlowsArgs {
     format: FormatArgs,
     /// Show only the first N of that order, or with --sql the first N rows; 0 = all [default: 20 in a table, with --sql 1000; all
     /// in other formats]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = absence::rows, allow_negative_numbers = true)]
     limit: Option<usize>,
 }
 
@@ -152,6 +152,7 @@ pub(super) fn flows(args: &FlowsArgs, context: &Context, out: &mut Output) -> Re
     }
     if matched == 0 {
         out.note(nothing(args, range, context, look.damaged));
+        args.ids_told_by().for_each(|hint| out.note(hint));
     }
     if folded > 0 {
         out.note(self::folded(folded));
@@ -204,6 +205,15 @@ impl FlowsArgs {
     pub(super) fn is_filtered(&self) -> bool {
         let words = self.flow.len() + self.finding.len();
         !self.filter.is_empty() || words > 0 || self.min_bytes.is_some()
+    }
+
+    /// Where the ids come from that were asked for.
+    fn ids_told_by(&self) -> impl Iterator<Item = &'static str> {
+        let flow =
+            (!self.flow.is_empty()).then_some("`tapkeep flows` tells the ids of flows, in the last column");
+        let finding =
+            (!self.finding.is_empty()).then_some("`tapkeep suspicious --all` tells the ids of findings");
+        flow.into_iter().chain(finding)
     }
 
     /// Whether records are printed as they come.

@@ -69,7 +69,7 @@ pub struct ListArgs {
     #[arg(long)]
     pub json: bool,
     /// Show only the N latest files, or the first N of the order asked for; 0 = all [default: 20 in a table, all in JSON]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = absence::rows, allow_negative_numbers = true)]
     pub limit: Option<usize>,
     /// In which order.
     #[command(flatten)]

@@ -96,7 +96,7 @@ pub(super) struct SuspiciousArgs {
     #[command(flatten)]
     format: FormatArgs,
     /// Show only the first N of that order, or the N latest; 0 = all [default: 20 in a table, all in other formats]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = absence::rows, allow_negative_numbers = true)]
     limit: Option<usize>,
 }
 
