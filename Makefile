@@ -64,7 +64,7 @@ deb: $(DEBS:%=deb-%) ## Make Debian packages: target/deb (DEB_ARCH=all, amd64, a
 deb-%: cross-% manual
 	packaging/deb/build $* $(PROFILE)
 
-appliance-test: deb-arm64 ## Boot the package on an emulated ARM board, check it, cut its power (CUTS=2: 12 minutes; CUTS=20)
+appliance-test: deb-arm64 ## Boot the package on an emulated ARM board, check it, cut its power, hang it (CUTS=2: 12 minutes; CUTS=20)
 	@$(NEED) appliance
 	tests/appliance/run --deb $(DEB_DIR)/tapkeep_$(VERSION)-1_arm64.deb --cuts $(CUTS) --work $(TARGET)/appliance
 

@@ -25,12 +25,16 @@ READ_ONLY = "ro systemd.volatile=state"
 WRITABLE = "rw fstab=no"
 
 
+# A reset ends the emulator, which does not reboot.
+WATCHDOG = ["-device", "i6300esb", "-action", "watchdog=reset"]
+
+
 class GuestError(Exception):
     """What the guest did not do, with what it said."""
 
 
 class Guest:
-    def __init__(self, root: Path, work: Path, image: Path, *, disks=(), read_only=False):
+    def __init__(self, root: Path, work: Path, image: Path, *, disks=(), read_only=False, watchdog=False):
         self.work, self.numbers, self.journal = work, itertools.count(1), Journal()
         (work / "host").mkdir(parents=True, exist_ok=True)
         for name in ("agent", "journal", "monitor", "tap"):
@@ -41,7 +45,7 @@ class Guest:
         self.begun = time.monotonic()
         with open(work / "qemu.log", "w") as log:
             self.process = subprocess.Popen(
-                self.command(root, image, disks, read_only), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.command(root, image, disks, read_only) + WATCHDOG * watchdog, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=die_with_parent)
         wire.settimeout(30)
         self.wire = wire.accept()[0]
@@ -94,10 +98,15 @@ class Guest:
     def console(self) -> str:
         return (self.work / "console").read_text(errors="replace")[-2000:]
 
-    def try_sh(self, script: str, limit=300) -> tuple[int, str]:
-        """Runs a script as root: its status and all that it said."""
+    def begin_sh(self, script: str) -> str:
+        """Has a script begun that may never end: its number."""
         number = str(next(self.numbers))
         self.agent.sendall(f"{number} {base64.b64encode(script.encode()).decode()}\n".encode())
+        return number
+
+    def try_sh(self, script: str, limit=300) -> tuple[int, str]:
+        """Runs a script as root: its status and all that it said."""
+        number = self.begin_sh(script)
         while True:
             words = self.line(limit).split(" ")
             if words[0] == number:
@@ -127,6 +136,13 @@ class Guest:
         """Takes the power away."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def wait_reset(self, limit: float):
+        """Until the board has reset itself."""
+        try:
+            self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise GuestError(f"not reset within {limit:.0f} s; its console:\n{self.console()}") from None
 
     def off(self):
         """Shuts down in order."""

@@ -61,6 +61,8 @@ class Cuts:
         for number in range(cuts):
             card = self.cards[number % len(self.cards)]
             self.report.check(f"power cut {number + 1} ({card.filesystem})", self.cut, card)
+
+    def finish(self, cuts: int):
         for card in self.cards[:cuts]:
             self.report.check(f"everything is well at the end ({card.filesystem})", self.end, card)
         self.report.check("the cuts put something to the test", self.weigh)
@@ -73,8 +75,8 @@ class Cuts:
         # Of a few cuts none may have hit a file between its first sync and its end.
         assert sums["salvaged"] or sums["cuts"] < 10, sums
 
-    def boot(self, card: Card) -> Bench:
-        guest = Guest(self.root, self.work, self.image, disks=(card.path, self.journal), read_only=True)
+    def boot(self, card: Card, watchdog=False) -> Bench:
+        guest = Guest(self.root, self.work, self.image, disks=(card.path, self.journal), read_only=True, watchdog=watchdog)
         bench = Bench(guest, self.report)
         bench.next = self.next
         return bench
@@ -92,14 +94,19 @@ class Cuts:
             after = time.monotonic() - bench.guest.begun
         finally:
             bench.guest.cut()
-        sent = bench.sent(sender)
-        self.next = bench.next
-        card.boots.append(sent)
-        syncs, seals = card.claim(bench)
-        for key, value in (("cuts", 1), ("syncs", syncs), ("seals", seals)):
-            self.sums[key] += value
+        syncs, seals = self.account(bench, card, sender)
+        self.sums["cuts"] += 1
         moment = f"{after:.1f} s after power came on{', perhaps while mending' if early else ''}"
         self.report.say(f"        | {moment}: {syncs} syncs and {seals} seals claimed")
+
+    def account(self, bench: Bench, card: Card, sender: frames.Sender) -> tuple[int, int]:
+        """What a boot that has ended has sent and claimed; how many syncs and seals."""
+        card.boots.append(bench.sent(sender))
+        self.next = bench.next
+        syncs, seals = card.claim(bench)
+        self.sums["syncs"] += syncs
+        self.sums["seals"] += seals
+        return syncs, seals
 
     def wait_mended(self, bench: Bench):
         """Until the service runs, by itself, and salvage has ended."""

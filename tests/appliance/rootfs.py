@@ -17,10 +17,12 @@ from pathlib import Path
 
 OVERLAY = Path(__file__).with_name("guest")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+# As the image for boards has it.
+SYSTEM_CONF = Path(__file__).parents[2] / "yocto/meta-tapkeep/recipes-tapkeep/tapkeep-appliance/files/system.conf"
 PACKAGES = """usr-is-merged base-files base-passwd bash coreutils dash dbus debianutils diffutils dmsetup dosfstools dpkg e2fsprogs ethtool
 f2fs-tools findutils grep gzip hostname init-system-helpers iproute2 kmod libc-bin login mawk mount ncurses-base openssh-client openssh-server
 passwd perl-base procps sed systemd systemd-sysv tar udev util-linux""".split()
-INITRD_MODULES = "virtio_mmio virtio_blk ext4".split()
+INITRD_MODULES = "virtio_mmio virtio_blk ext4 i6300esb".split()
 MODULES = INITRD_MODULES + "virtio_net virtio_console virtio-rng 9p 9pnet_virtio f2fs vfat nls_cp437 nls_ascii dm-mod dm-flakey rtc-pl031 autofs4".split()
 # They cost half of the boot under emulation, and nothing here needs them.
 MASKED = """e2scrub_all.timer e2scrub_reap.service fstrim.timer dpkg-db-backup.timer getty@tty1.service serial-getty@ttyAMA0.service
@@ -75,7 +77,7 @@ class Apt:
 
 def make(cache: Path) -> Path:
     """The folder that holds root.ext4, Image and initrd, made if it is not there."""
-    inputs = [Path(__file__), *sorted(path for path in OVERLAY.rglob("*") if path.is_file())]
+    inputs = [Path(__file__), SYSTEM_CONF, *sorted(path for path in OVERLAY.rglob("*") if path.is_file())]
     key = hashlib.sha256(Path("/etc/os-release").read_bytes())
     for path in inputs:
         key.update(path.read_bytes())
@@ -169,6 +171,7 @@ def finish(tree: Path):
     (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
     (tree / "usr/bin/awk").symlink_to("mawk")
     shutil.copytree(OVERLAY, tree, dirs_exist_ok=True, symlinks=True)
+    copy(SYSTEM_CONF, etc / "systemd/system.conf.d/appliance.conf")
     units = etc / "systemd/system"
     for unit in MASKED:
         (units / unit).symlink_to("/dev/null")
